@@ -1,0 +1,107 @@
+import type { Manifest } from "../units/manifest.ts";
+import type { StartOutcome, SystemdState } from "../units/unit-state.ts";
+
+/**
+ * Systemd port: the units of one machine. Adapters: `dbus-systemd.ts` (the machine's systemd over D-Bus),
+ * `memory-systemd.ts` (simulation). One contract suite holds for both.
+ *
+ * "Held" units are those fleet-ts has put on the machine: their file is in its own directory
+ * (/run/fleet/units), their drop-ins and links are its own. Every other unit is the host's, and no method here ever
+ * writes, loads, stops or removes one (I11).
+ *
+ * Errors are `FleetError`s: `systemd-unavailable` (bus or systemd away; retriable), `systemd-deadline` (retriable),
+ * `systemd-refused` (with systemd's own words), `host-io` (disk full, read-only; retriable).
+ */
+export interface Systemd {
+  /** What is held, read from disk, so it is true after any crash. A file cut off half-way is never seen: writes are atomic. */
+  held(): Promise<readonly HeldUnit[]>;
+
+  /**
+   * Writes file and drop-ins of each unit, links it into systemd's search path (runtime) and enables its [Install] section. Repeating
+   * it is harmless. Results come in the order of `units`; one unit's failure does not touch the others.
+   * Does not make systemd re-read anything: that is `reload`, once per batch, when a result asks for it.
+   */
+  write(units: readonly HeldUnit[], signal?: AbortSignal): Promise<readonly WriteResult[]>;
+
+  /**
+   * Disables, unlinks and deletes held units, and forgets their failed state. The units have to be stopped. Names that are not held are
+   * left alone. `reloadNeeded` as for `write`.
+   */
+  remove(
+    units: readonly string[],
+    signal?: AbortSignal,
+  ): Promise<{ readonly reloadNeeded: boolean }>;
+
+  /** systemd's daemon-reload. Resolves when it is over. */
+  reload(signal?: AbortSignal): Promise<void>;
+
+  /**
+   * Asks systemd to start a held unit (job mode `replace`) and resolves when that job has ended. Aborting gives up waiting;
+   * the job goes on. A unit that is active already: `done`.
+   */
+  start(unit: string, signal?: AbortSignal): Promise<Exclude<StartOutcome, "pending">>;
+
+  /** Asks systemd to stop a held unit and resolves when ExecStop and ExecStopPost have run (I8). A unit that is not there: resolves. */
+  stop(unit: string, signal?: AbortSignal): Promise<void>;
+
+  /** Clears the failed state and the start-limit counter, so that the next start is not refused for earlier ones. */
+  resetFailed(unit: string, signal?: AbortSignal): Promise<void>;
+
+  /** What systemd says of each of these units now, in the order asked. A unit it does not know: load `not-found`, active `inactive`, sub `dead`. */
+  status(units: readonly string[], signal?: AbortSignal): Promise<readonly UnitStatus[]>;
+
+  /**
+   * What happens from now on, until `signal` aborts. State changes of held units carry the new status; several quick ones may be told as
+   * the last. `resync` means that something may have been missed (bus or systemd restarted): read `status` again.
+   */
+  events(signal: AbortSignal): AsyncIterable<SystemdEvent>;
+
+  /**
+   * Why this daemon is being ended: the type of the job on its own unit, `none` when there is no job or no own unit.
+   * Answers `none` rather than fail.
+   */
+  ownJob(): Promise<"restart" | "stop" | "none">;
+
+  /** Whether the system as a whole is shutting down. */
+  isSystemStopping(): Promise<boolean>;
+
+  close(): Promise<void>;
+}
+
+export interface HeldUnit {
+  readonly unit: string;
+  readonly manifest: Manifest;
+}
+
+export type WriteResult =
+  | { readonly type: "written"; readonly reloadNeeded: boolean }
+  /** The machine has this unit from elsewhere; `path` is its file, empty for one without a file. Nothing was written. */
+  | { readonly type: "name-taken"; readonly path: string }
+  /** Nothing of this unit is left behind on disk that was not there before. */
+  | {
+      readonly type: "failed";
+      readonly code: "systemd-refused" | "host-io";
+      readonly message: string;
+    };
+
+export interface UnitStatus extends SystemdState {
+  readonly unit: string;
+  /** Result property of the unit's type: `success`, `exit-code`, `start-limit-hit`, ...; empty where the type has none. */
+  readonly result: string;
+  /** 0: none. */
+  readonly mainPid: number;
+  /** When `active` last changed: Unix milliseconds of the machine's wall clock, 0 when never. */
+  readonly sinceMs: number;
+  /** A start, stop or restart job is queued or running. */
+  readonly hasJob: boolean;
+}
+
+export type SystemdEvent =
+  | { readonly type: "status"; readonly status: UnitStatus }
+  | { readonly type: "resync" }
+  /** A shutdown, reboot or kexec of the machine has begun. */
+  | { readonly type: "system-stopping" };
+
+export function isRunning(status: SystemdState): boolean {
+  return status.active !== "inactive" && status.active !== "failed";
+}

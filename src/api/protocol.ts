@@ -1,0 +1,113 @@
+import type { MachineView, UnitView } from "../cluster/views.ts";
+import type { DropIn } from "../units/manifest.ts";
+import type { DesiredState } from "../units/unit-state.ts";
+
+/**
+ * Bodies of /fleet/v2 (docs/api.md). JSON; errors are `{"error":{"code":"...","message":"..."}}` with an HTTP status of 4xx or 5xx.
+ *
+ *   GET  /fleet/v2/cluster                 ClusterBody
+ *   GET  /fleet/v2/machines                MachinesBody
+ *   GET  /fleet/v2/units[?unit=NAME...]    UnitsBody (absent names are left out)
+ *   GET  /fleet/v2/units/NAME/manifest     ManifestBody
+ *   POST /fleet/v2/apply                   ApplyRequest -> ApplyBody
+ *   POST /fleet/v2/watch                   WatchRequest -> newline-delimited WatchLine, until either side closes
+ *   GET  /fleet/v2/units/NAME/journal?machine=ID&lines=N&follow=1&output=short   text, streamed
+ *   GET  /fleet/v2/units/NAME/status?machine=ID    text of `systemctl status`; its exit status in trailer/header `fleet-exit-status`
+ *   POST /fleet/v2/rejoin                  RejoinRequest -> RejoinBody (this machine only)
+ *   POST /fleet/v2/machines/ID/forget      empty -> 204
+ */
+export interface ClusterBody {
+  readonly clusterId?: string;
+  /** `etcd at ...` / `embedded registry ...` */
+  readonly registry: string;
+  readonly singleMachine: boolean;
+  /** Machine that answers. */
+  readonly machineId: string;
+  readonly leader?: string;
+  /** What an operator should know before anything else: detached, no engine, registry away, machine loss held back. */
+  readonly notices: readonly Notice[];
+}
+
+export interface Notice {
+  readonly code: "detached" | "no-engine" | "registry-away" | "loss-held" | "single-machine";
+  readonly message: string;
+}
+
+export interface MachinesBody {
+  readonly machines: readonly MachineView[];
+  readonly notices: readonly Notice[];
+}
+
+export interface UnitsBody {
+  readonly revision: number;
+  readonly units: readonly UnitView[];
+  readonly notices: readonly Notice[];
+}
+
+export interface ManifestBody {
+  readonly name: string;
+  readonly content: string;
+  readonly dropIns: readonly DropIn[];
+}
+
+/**
+ * Changes to units, each applied whole or not at all, in order of the list. All are checked first: when one is invalid nothing is applied
+ * (400, naming it). Later ones may still fail singly (`ApplyResult.type` "refused").
+ */
+export interface ApplyRequest {
+  readonly changes: readonly UnitChange[];
+}
+
+export type UnitChange =
+  /**
+   * Makes the unit exist with this content. Without `content` an instance takes its template's. An existing unit with other content is
+   * left alone (`differs`) unless `replace`. `desired` is set too when given; a new unit without it is inactive.
+   */
+  | {
+      readonly type: "submit";
+      readonly name: string;
+      readonly content?: string;
+      readonly dropIns?: readonly DropIn[];
+      readonly desired?: DesiredState;
+      readonly replace?: boolean;
+    }
+  | { readonly type: "desire"; readonly name: string; readonly desired: DesiredState }
+  /** One more start of a launched unit, wherever it runs. */
+  | { readonly type: "restart"; readonly name: string }
+  | { readonly type: "destroy"; readonly name: string };
+
+export interface ApplyBody {
+  readonly results: readonly ApplyResult[];
+}
+
+export type ApplyResult =
+  | {
+      readonly type: "created" | "replaced" | "changed" | "unchanged" | "destroyed";
+      readonly name: string;
+      readonly identity: number;
+      readonly restarts: number;
+    }
+  /** It exists with other content and `replace` was not said; nothing of this change was done. */
+  | { readonly type: "differs"; readonly name: string; readonly identity: number }
+  | { readonly type: "not-found"; readonly name: string }
+  | { readonly type: "refused"; readonly name: string; readonly message: string };
+
+export interface WatchRequest {
+  readonly units: readonly string[];
+}
+
+/** First one `unit` or `gone` line per unit asked for, then `synced`, then a line per change; `alive` at least every 5 s. */
+export type WatchLine =
+  | { readonly type: "unit"; readonly unit: UnitView }
+  | { readonly type: "gone"; readonly name: string }
+  | { readonly type: "synced"; readonly notices: readonly Notice[] }
+  | { readonly type: "notices"; readonly notices: readonly Notice[] }
+  | { readonly type: "alive" };
+
+export interface RejoinRequest {
+  readonly mode: "keep" | "discard";
+}
+
+export interface RejoinBody {
+  readonly units: readonly string[];
+}

@@ -1,0 +1,46 @@
+/**
+ * Why a unit is not (or no longer) on a machine. Literal types, so that code can branch on them and tests can
+ * name them; prose is made where they are printed (reason-text.ts).
+ */
+export type Reason = MachineReason | UnitReason;
+
+/** Why a unit cannot be on one particular machine. */
+export type MachineReason =
+  | { readonly type: "machine-id-differs"; readonly required: string }
+  /** `requirement` as written: `disk=ssd`. */
+  | { readonly type: "metadata-differs"; readonly requirement: string }
+  /** MachineOf=: the peer is on another machine, or (global) not on this one. */
+  | { readonly type: "peer-elsewhere"; readonly peer: string }
+  | { readonly type: "conflict"; readonly unit: string }
+  /** The other unit says Replaces= and holds the place. */
+  | { readonly type: "replaced"; readonly unit: string }
+  /** The machine has a unit of this name from elsewhere (I11). */
+  | { readonly type: "name-taken" }
+  | { readonly type: "cordoned" }
+  | { readonly type: "draining" }
+  /** The machine's daemon is handing its units over. */
+  | { readonly type: "leaving" }
+  /** The machine is not present. */
+  | { readonly type: "away" }
+  /** Another unit of the same MachineOf group cannot be there. */
+  | { readonly type: "group-member"; readonly unit: string; readonly because: MachineReason };
+
+/** Why a wanted unit is not placed, whatever the machine. */
+export type UnitReason =
+  | { readonly type: "no-machines" }
+  /** MachineOf=: the peer is not wanted, or does not exist. */
+  | { readonly type: "peer-not-wanted"; readonly peer: string }
+  /** It still occupies the machine it has to leave. */
+  | { readonly type: "stopping"; readonly machineId: string }
+  /** Placed, but a unit that has to leave for it still occupies the machine. */
+  | { readonly type: "waiting-for-room"; readonly machineId: string; readonly unit: string }
+  /** Its machine is lost and no other can take it. */
+  | { readonly type: "machine-lost"; readonly machineId: string }
+  /** Its machine is away, but the engine does not give it up yet: fresh leader alone, or too many machines at once. */
+  | {
+      readonly type: "loss-held";
+      readonly machineId: string;
+      readonly why: "boot-grace" | "mass-loss";
+    }
+  | { readonly type: "manifest-missing" }
+  | { readonly type: "manifest-invalid"; readonly detail: string };

@@ -1,9 +1,12 @@
 // Imports run one way: main -> program -> port -> core, and main -> adapter -> port (ARCHITECTURE.md).
 // A file's name tells its kind, see CONTRIBUTING.md.
 const CORE = "^src/(units|cluster)/";
-const ADAPTER =
-  "^src/(runtime/(system|virtual|seeded|pino)-|registry/(etcd|embedded)-|agent/(dbus|memory|linux)-)";
-const MAIN = "(^src/[a-z]+/(.+-)?main\\.ts$)|(^src/daemon/)";
+const ADAPTER = [
+  "^src/runtime/(system|virtual|seeded|pino)-",
+  "^src/registry/(etcd|embedded)-",
+  "^src/agent/(dbus|memory|linux)-",
+];
+const MAIN = ["^src/[a-z]+/[a-z-]*main[.]ts$", "^src/daemon/"];
 
 module.exports = {
   forbidden: [

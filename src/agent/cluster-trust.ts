@@ -1,0 +1,189 @@
+import type { Keys } from "../registry/keys.ts";
+import { clusterIdRecord, decodeRecord, encodeRecord } from "../registry/records.ts";
+import type { CallOptions, Revision, Store, StoreHeader } from "../registry/store.ts";
+import { FleetError, isFleetError } from "../runtime/errors.ts";
+import type { Random } from "../runtime/random.ts";
+import type { RecordFolder } from "./host.ts";
+
+/**
+ * Whether the registry that answers is the one this machine belongs to, no older than it has seen (I5). Otherwise the machine is
+ * detached: it starts, stops and writes nothing until an operator says `rejoin`.
+ */
+export type Trust =
+  | { readonly type: "trusted"; readonly clusterId: string }
+  | { readonly type: "detached"; readonly why: DetachedReason };
+
+export type DetachedReason =
+  /** The registry has no cluster id: it was emptied. */
+  | { readonly type: "no-cluster" }
+  | { readonly type: "other-cluster"; readonly found: string; readonly stored: string }
+  /** The id is the same, but another store answers: it was restored or set up anew. */
+  | { readonly type: "other-store" }
+  | { readonly type: "older-revision"; readonly found: Revision; readonly seen: Revision };
+
+interface Membership {
+  readonly clusterId: string;
+  readonly storeId: string;
+  /** At least this revision was seen. Written now and then, so it may lag behind what was seen in memory. */
+  readonly revision: Revision;
+}
+
+const RECORD = "cluster";
+/** How far the stored revision may lag behind; each write costs an fsync. */
+const REVISION_SAVE_STEP = 1_000;
+
+export interface ClusterTrustOptions {
+  readonly store: Store;
+  readonly keys: Keys;
+  readonly random: Random;
+  readonly persistent: RecordFolder;
+}
+
+export class ClusterTrust {
+  readonly #options: ClusterTrustOptions;
+  #membership: Membership | undefined;
+  #seenRevision: Revision = 0;
+
+  constructor(options: ClusterTrustOptions) {
+    this.#options = options;
+  }
+
+  get clusterId(): string | undefined {
+    return this.#membership?.clusterId;
+  }
+
+  get storeId(): string | undefined {
+    return this.#membership?.storeId;
+  }
+
+  /** Notes that an answer of the trusted store carried this revision. */
+  saw(revision: Revision): void {
+    if (revision > this.#seenRevision) this.#seenRevision = revision;
+  }
+
+  /** Reads `cluster/id` and judges. A machine that belongs to no cluster yet joins the one it finds, or founds one. */
+  async check(call: CallOptions = {}): Promise<Trust> {
+    this.#membership ??= await this.#stored();
+    this.saw(this.#membership?.revision ?? 0);
+    const { header, clusterId } = await this.#readClusterId(call);
+    if (this.#membership === undefined) return this.#join(header, clusterId, call);
+    const why = this.judge(header, clusterId);
+    if (why !== undefined) return { type: "detached", why };
+    await this.#keep(header);
+    return { type: "trusted", clusterId: this.#membership.clusterId };
+  }
+
+  /** Pure part of `check`: undefined means trusted. */
+  judge(header: StoreHeader, clusterId: string | undefined): DetachedReason | undefined {
+    const stored = this.#membership;
+    if (stored === undefined) return undefined;
+    if (clusterId === undefined) return { type: "no-cluster" };
+    if (clusterId !== stored.clusterId) {
+      return { type: "other-cluster", found: clusterId, stored: stored.clusterId };
+    }
+    if (header.storeId !== stored.storeId) return { type: "other-store" };
+    if (header.revision < this.#seenRevision) {
+      return { type: "older-revision", found: header.revision, seen: this.#seenRevision };
+    }
+    return undefined;
+  }
+
+  /** An operator says that the registry that answers now is the right one. */
+  async rejoin(call: CallOptions = {}): Promise<string> {
+    const { header, clusterId } = await this.#readClusterId(call);
+    const trust = await this.#join(header, clusterId, call);
+    if (trust.type !== "trusted")
+      throw new FleetError("conflict", "the registry changed while rejoining: try again");
+    return trust.clusterId;
+  }
+
+  async save(): Promise<void> {
+    if (this.#membership === undefined || this.#membership.revision === this.#seenRevision) return;
+    await this.#write({ ...this.#membership, revision: this.#seenRevision });
+  }
+
+  async #keep(header: StoreHeader): Promise<void> {
+    this.saw(header.revision);
+    if (
+      this.#membership !== undefined &&
+      this.#seenRevision - this.#membership.revision >= REVISION_SAVE_STEP
+    ) {
+      await this.save();
+    }
+  }
+
+  async #join(header: StoreHeader, found: string | undefined, call: CallOptions): Promise<Trust> {
+    const { store, keys, random } = this.#options;
+    let clusterId = found;
+    let revision = header.revision;
+    if (clusterId === undefined) {
+      const id = random.id();
+      const created = await store.transact(
+        {
+          comparisons: [{ type: "created-at", key: keys.clusterId, revision: 0 }],
+          operations: [{ type: "put", key: keys.clusterId, value: encodeRecord({ id }) }],
+        },
+        call,
+      );
+      revision = created.header.revision;
+      // Two machines may found at once: the loser joins.
+      clusterId = created.applied ? id : (await this.#readClusterId(call)).clusterId;
+      if (clusterId === undefined) return { type: "detached", why: { type: "no-cluster" } };
+    }
+    this.#seenRevision = revision;
+    await this.#write({ clusterId, storeId: header.storeId, revision });
+    return { type: "trusted", clusterId };
+  }
+
+  async #readClusterId(
+    call: CallOptions,
+  ): Promise<{ header: StoreHeader; clusterId: string | undefined }> {
+    const { store, keys } = this.#options;
+    const { header, items } = await store.read({ range: { key: keys.clusterId } }, call);
+    const item = items[0];
+    return {
+      header,
+      clusterId: item && decodeRecord(clusterIdRecord, item.key, item.value).id,
+    };
+  }
+
+  async #stored(): Promise<Membership | undefined> {
+    const text = await this.#options.persistent.read(RECORD);
+    if (text === undefined) return undefined;
+    const stored = parseMembership(text);
+    if (stored === undefined) {
+      throw new FleetError(
+        "host-io",
+        "the record of the cluster this machine belongs to is damaged: remove it (cluster, in the state directory) only if the registry is the right one",
+      );
+    }
+    return stored;
+  }
+
+  async #write(membership: Membership): Promise<void> {
+    try {
+      await this.#options.persistent.write(RECORD, JSON.stringify(membership));
+    } catch (error) {
+      // A first membership has to be on disk before anything is done in its name; a newer revision may wait.
+      if (this.#membership === undefined || !isFleetError(error, "host-io")) throw error;
+    }
+    this.#membership = membership;
+  }
+}
+
+function parseMembership(text: string): Membership | undefined {
+  try {
+    const json: unknown = JSON.parse(text);
+    if (typeof json !== "object" || json === null) return undefined;
+    const { clusterId, storeId, revision } = json as Record<string, unknown>;
+    if (
+      typeof clusterId !== "string" ||
+      typeof storeId !== "string" ||
+      typeof revision !== "number"
+    )
+      return undefined;
+    return { clusterId, storeId, revision };
+  } catch {
+    return undefined;
+  }
+}

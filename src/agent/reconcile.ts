@@ -1,0 +1,151 @@
+import type { StartOutcome } from "../units/unit-state.ts";
+import { isRunning, type UnitStatus } from "./systemd.ts";
+
+/**
+ * What one unit of this machine needs next: desired against current, as tasks with reasons. Pure.
+ *
+ * Start is an edge, not a level: it is asked for once per (identity, restart counter, content that matters, boot) and remembered
+ * in the start record; from then on systemd's own Restart=, timers and sockets act. A finished oneshot, a failed
+ * service or one stopped by hand stays as it is.
+ */
+export interface DesiredUnit {
+  readonly unit: string;
+  /** Create revision of the unit's record. */
+  readonly identity: number;
+  readonly manifest: string;
+  /** Hash of what matters in that manifest: everything outside `X-` sections. */
+  readonly effective: string;
+  readonly target: "loaded" | "launched";
+  readonly restarts: number;
+  readonly global: boolean;
+  /** Revision of the assignment, the record that permits all this. */
+  readonly revision: number;
+}
+
+export interface CurrentUnit {
+  /** What is on disk; undefined when nothing is. */
+  readonly file: { readonly manifest: string; readonly effective: string } | undefined;
+  readonly start: StartRecord | undefined;
+  readonly status: UnitStatus;
+}
+
+/** Kept below /run, so it survives the daemon and dies with the boot. Written before systemd is asked. */
+export interface StartRecord {
+  readonly identity: number;
+  readonly restarts: number;
+  /** Hash of what matters in the manifest it was started with. */
+  readonly effective: string;
+  readonly outcome: StartOutcome;
+  /** `sinceMs` of the unit just before: another value now means that the unit has moved since, so the start was acted on. */
+  readonly sinceBeforeMs: number;
+}
+
+export type AgentTask =
+  | { readonly type: "stop"; readonly unit: string; readonly reason: StopReason }
+  | { readonly type: "remove"; readonly unit: string; readonly reason: StopReason }
+  | { readonly type: "write"; readonly unit: string; readonly reason: WriteReason }
+  | { readonly type: "start"; readonly unit: string; readonly reason: StartReason }
+  /** The daemon died between asking for a start and hearing how it ended: what systemd shows settles it. */
+  | {
+      readonly type: "confirm-start";
+      readonly unit: string;
+      readonly reason: "start-unconfirmed";
+      readonly outcome: StartOutcome;
+    };
+
+export type StopReason =
+  | "not-assigned"
+  | "machine-leaves"
+  | "unit-is-another"
+  | "content-changed"
+  | "restart-asked"
+  | "wanted-loaded";
+export type WriteReason = "not-on-disk" | "content-changed";
+export type StartReason =
+  | "wanted-launched"
+  | "restart-asked"
+  | "content-changed"
+  | "start-unconfirmed"
+  | "start-retried";
+
+export function reconcile(
+  desired: DesiredUnit | undefined,
+  current: CurrentUnit,
+  unit: string,
+): readonly AgentTask[] {
+  if (desired === undefined) return withdraw(unit, current, "not-assigned");
+  const { file, start } = current;
+  const stopReason = start === undefined ? undefined : whyStop(desired, start);
+  const tasks: AgentTask[] = [];
+  if (stopReason !== undefined) tasks.push({ type: "stop", unit, reason: stopReason });
+  if (file === undefined) {
+    tasks.push({ type: "write", unit, reason: "not-on-disk" });
+  } else if (file.manifest !== desired.manifest) {
+    tasks.push({ type: "write", unit, reason: "content-changed" });
+  }
+  if (desired.target === "loaded") return tasks;
+  if (start === undefined || stopReason !== undefined) {
+    tasks.push({ type: "start", unit, reason: startReason(stopReason) });
+  } else {
+    tasks.push(...followUp(unit, current.status, start));
+  }
+  return tasks;
+}
+
+/** Why what was started has to end before anything else is done, so that its ExecStop is its own (I8). */
+function whyStop(desired: DesiredUnit, start: StartRecord): StopReason | undefined {
+  if (start.identity !== desired.identity) return "unit-is-another";
+  if (desired.target === "loaded") return "wanted-loaded";
+  if (start.effective !== desired.effective) return "content-changed";
+  if (start.restarts !== desired.restarts) return "restart-asked";
+  return undefined;
+}
+
+function startReason(stopped: StopReason | undefined): StartReason {
+  return stopped === "content-changed" || stopped === "restart-asked" ? stopped : "wanted-launched";
+}
+
+/** The tasks that take a unit off the machine. */
+export function withdraw(
+  unit: string,
+  current: CurrentUnit,
+  reason: StopReason,
+): readonly AgentTask[] {
+  const { file, start, status } = current;
+  if (file === undefined && start === undefined) return [];
+  const tasks: AgentTask[] = [];
+  if (start !== undefined || isRunning(status) || status.hasJob)
+    tasks.push({ type: "stop", unit, reason });
+  if (file !== undefined) tasks.push({ type: "remove", unit, reason });
+  return tasks;
+}
+
+/** A start was asked for already: only one that never came about is asked for again. */
+function followUp(unit: string, status: UnitStatus, start: StartRecord): readonly AgentTask[] {
+  switch (start.outcome) {
+    case "pending":
+      return settleUnconfirmed(unit, status, start);
+    case "dependency":
+    case "canceled":
+    case "timeout":
+      return [{ type: "start", unit, reason: "start-retried" }];
+    case "done":
+    case "failed":
+    case "skipped":
+      return [];
+  }
+}
+
+function settleUnconfirmed(
+  unit: string,
+  status: UnitStatus,
+  start: StartRecord,
+): readonly AgentTask[] {
+  const reason = "start-unconfirmed";
+  if (status.active === "failed")
+    return [{ type: "confirm-start", unit, reason, outcome: "failed" }];
+  if (isRunning(status) || status.sinceMs !== start.sinceBeforeMs) {
+    return [{ type: "confirm-start", unit, reason, outcome: "done" }];
+  }
+  return [{ type: "start", unit, reason }];
+}

@@ -3,7 +3,8 @@ import type { DropIn } from "../units/manifest.ts";
 import type { DesiredState } from "../units/unit-state.ts";
 
 /**
- * Bodies of /fleet/v2 (docs/api.md). JSON; errors are `{"error":{"code":"...","message":"..."}}` with an HTTP status of 4xx or 5xx.
+ * Bodies of /fleet/v2 (docs/api.md). JSON; errors are ErrorBody with an HTTP status of 4xx or 5xx.
+ * Every POST needs `Content-Type: application/json`, with or without a body (415 otherwise).
  *
  *   GET  /fleet/v2/cluster                 ClusterBody
  *   GET  /fleet/v2/machines                MachinesBody
@@ -26,6 +27,22 @@ export interface ClusterBody {
   readonly leader?: string;
   /** What an operator should know before anything else: detached, no engine, registry away, machine loss held back. */
   readonly notices: readonly Notice[];
+}
+
+/** Body of every answer with an HTTP status of 4xx or 5xx. */
+export interface ErrorBody {
+  readonly error: {
+    /**
+     * What a client may branch on. Of `journal` and `status`: `not-found`, `not-placed`, `no-api-address` (the machine that holds the
+     * unit listens on no TCP address: use ssh), `machine-away`, `machine-unreachable`. Of everything: `registry-away`,
+     * `bad-request`, `too-large`, `unsupported-media-type`, `forbidden-host`, `method-not-allowed`, `internal`.
+     */
+    readonly code: string;
+    readonly message: string;
+    /** With `no-api-address`, `machine-away` and `machine-unreachable`: which machine, and the address others reach it by. */
+    readonly machineId?: string;
+    readonly address?: string;
+  };
 }
 
 export interface Notice {

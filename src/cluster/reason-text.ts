@@ -1,0 +1,73 @@
+import type { Reason } from "./reason.ts";
+import type { BlockedReasonView } from "./views.ts";
+
+/** How a machine is called where the text is read. */
+export type MachineLegend = (machineId: string) => string;
+
+/** The reasons of one unit in one line: `conflicts with a.service (2 machines: m1, m2); m3 is cordoned (1 machine: m3)`. */
+export function blockedText(
+  reasons: readonly BlockedReasonView[],
+  legend: MachineLegend = (machineId) => machineId,
+): string {
+  return reasons
+    .map((view) => reasonText(view.reason, legend) + whereText(view, legend))
+    .join("; ");
+}
+
+function whereText({ machines, examples }: BlockedReasonView, legend: MachineLegend): string {
+  if (machines === 0) return "";
+  const named = examples.map(legend);
+  const list = [...named, ...(machines > named.length ? ["..."] : [])].join(", ");
+  return ` (${machines} ${machines === 1 ? "machine" : "machines"}: ${list})`;
+}
+
+export function reasonText(
+  reason: Reason,
+  legend: MachineLegend = (machineId) => machineId,
+): string {
+  const type: string = reason.type;
+  switch (reason.type) {
+    case "machine-id-differs":
+      return `MachineID=${reason.required} names another machine`;
+    case "metadata-differs":
+      return `MachineMetadata=${reason.requirement} does not hold`;
+    case "peer-elsewhere":
+      return `MachineOf=${reason.peer} is not there`;
+    case "conflict":
+      return `conflicts with ${reason.unit}`;
+    case "replaced":
+      return `${reason.unit} replaces it there`;
+    case "name-taken":
+      return "the machine has a unit of this name of its own";
+    case "cordoned":
+      return "cordoned: takes no new units";
+    case "draining":
+      return "draining: hands its units over";
+    case "leaving":
+      return "leaving: its daemon is being stopped";
+    case "away":
+      return "away";
+    case "group-member":
+      return `${reason.unit}, tied to it by MachineOf=, cannot be there: ${reasonText(reason.because, legend)}`;
+    case "no-machines":
+      return "no machine is present";
+    case "peer-not-wanted":
+      return `MachineOf=${reason.peer} is not loaded or started`;
+    case "stopping":
+      return `it has not finished stopping on ${legend(reason.machineId)}`;
+    case "waiting-for-room":
+      return `${reason.unit} has not left ${legend(reason.machineId)} yet`;
+    case "machine-lost":
+      return `its machine ${legend(reason.machineId)} is lost and no other can take it`;
+    case "loss-held":
+      return reason.why === "boot-grace"
+        ? `its machine ${legend(reason.machineId)} is away, and the engine has not run long enough to give it up`
+        : `its machine ${legend(reason.machineId)} is away together with most others, so the engine moves nothing yet`;
+    case "manifest-missing":
+      return "its unit file is missing in the registry: submit it again with --replace";
+    case "manifest-invalid":
+      return `its unit file is invalid: ${reason.detail}`;
+  }
+  // A newer engine may give reasons this version has no words for.
+  return type;
+}

@@ -1,0 +1,94 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Reason } from "../../src/cluster/reason.ts";
+import { blockedText, reasonText } from "../../src/cluster/reason-text.ts";
+
+const TEXTS: { readonly [T in Reason["type"]]: readonly [Extract<Reason, { type: T }>, string] } = {
+  "machine-id-differs": [
+    { type: "machine-id-differs", required: "abc" },
+    "MachineID=abc names another machine",
+  ],
+  "metadata-differs": [
+    { type: "metadata-differs", requirement: "disk=ssd" },
+    "MachineMetadata=disk=ssd does not hold",
+  ],
+  "peer-elsewhere": [
+    { type: "peer-elsewhere", peer: "p.service" },
+    "MachineOf=p.service is not there",
+  ],
+  conflict: [{ type: "conflict", unit: "c.service" }, "conflicts with c.service"],
+  replaced: [{ type: "replaced", unit: "r.service" }, "r.service replaces it there"],
+  "name-taken": [{ type: "name-taken" }, "the machine has a unit of this name of its own"],
+  cordoned: [{ type: "cordoned" }, "cordoned: takes no new units"],
+  draining: [{ type: "draining" }, "draining: hands its units over"],
+  leaving: [{ type: "leaving" }, "leaving: its daemon is being stopped"],
+  away: [{ type: "away" }, "away"],
+  "group-member": [
+    { type: "group-member", unit: "g.service", because: { type: "cordoned" } },
+    "g.service, tied to it by MachineOf=, cannot be there: cordoned: takes no new units",
+  ],
+  "no-machines": [{ type: "no-machines" }, "no machine is present"],
+  "peer-not-wanted": [
+    { type: "peer-not-wanted", peer: "p.service" },
+    "MachineOf=p.service is not loaded or started",
+  ],
+  stopping: [{ type: "stopping", machineId: "m1" }, "it has not finished stopping on <m1>"],
+  "waiting-for-room": [
+    { type: "waiting-for-room", machineId: "m1", unit: "o.service" },
+    "o.service has not left <m1> yet",
+  ],
+  "machine-lost": [
+    { type: "machine-lost", machineId: "m1" },
+    "its machine <m1> is lost and no other can take it",
+  ],
+  "loss-held": [
+    { type: "loss-held", machineId: "m1", why: "mass-loss" },
+    "its machine <m1> is away together with most others, so the engine moves nothing yet",
+  ],
+  "manifest-missing": [
+    { type: "manifest-missing" },
+    "its unit file is missing in the registry: submit it again with --replace",
+  ],
+  "manifest-invalid": [
+    { type: "manifest-invalid", detail: "line 3: no section" },
+    "its unit file is invalid: line 3: no section",
+  ],
+};
+
+for (const [reason, text] of Object.values(TEXTS)) {
+  test(`reasonText() has words for ${reason.type}`, () => {
+    assert.equal(
+      reasonText(reason, (machineId) => `<${machineId}>`),
+      text,
+    );
+  });
+}
+
+test("reasonText() tells the fresh engine's patience from a mass loss", () => {
+  assert.match(
+    reasonText({ type: "loss-held", machineId: "m1", why: "boot-grace" }),
+    /not run long enough/,
+  );
+});
+
+test("reasonText() shows the type of a reason that only a newer version knows", () => {
+  const unknown: Reason = JSON.parse('{"type":"no-capacity"}');
+  assert.equal(reasonText(unknown), "no-capacity");
+});
+
+test("blockedText() counts machines and names the examples", () => {
+  const reasons = [
+    {
+      reason: { type: "metadata-differs", requirement: "disk=ssd" },
+      machines: 5,
+      examples: ["a", "b", "c"],
+    },
+    { reason: { type: "cordoned" }, machines: 1, examples: ["d"] },
+    { reason: { type: "peer-not-wanted", peer: "p.service" }, machines: 0, examples: [] },
+  ] as const;
+  assert.equal(
+    blockedText(reasons),
+    "MachineMetadata=disk=ssd does not hold (5 machines: a, b, c, ...); cordoned: takes no new units (1 machine: d); " +
+      "MachineOf=p.service is not loaded or started",
+  );
+});

@@ -20,6 +20,7 @@
 #   lab.sh ip M            print M's address
 #   lab.sh etcd ...        a registry for the machines: see etcd.sh
 #   lab.sh fleet M|all [KEY=VALUE...]   write M's fleet.conf and (re)start its daemon: see fleet.sh
+#   lab.sh sweep           take down labs of tests whose process is gone
 #   lab.sh endpoint        print the API address of the first machine whose daemon answers
 #
 # M is a number or a name: 2 or m2. Settings come from the environment; those of the last `up` are remembered:
@@ -159,6 +160,8 @@ cmd_down() {
   [ ! -e "$LAB_DIR/inotify" ] || sysctl -qw "fs.inotify.max_user_instances=$(cat "$LAB_DIR/inotify")"
   rm -rf --one-file-system "$LAB_DIR"
 }
+cmd_sweep() { local d pid; for d in /var/tmp/fleet-ts-lab.*; do   # fleet-ts-lab.PID.RANDOM
+  pid=${d#*lab.}; [ ! -d "$d" ] || [ -d "/proc/${pid%%.*}" ] || LAB_DIR=$d "$0" down; done; }
 cmd_status() { local i l s; for i in $(machines); do
   if l=$(leader "$i"); then s=$(inside "$i" timeout 2 systemctl is-system-running 2>/dev/null || true); else s=off; fi
   printf '%-5s %-12s %-10s %s\n' "m$i" "$(ip_of "$i")" "${s:-paused}" "${l:-}"; done; }
@@ -193,6 +196,6 @@ command -v systemd-nspawn >/dev/null || die "needs systemd-nspawn: apt-get insta
 [ -e "$BASE/usr/bin/dbus-daemon" ] || [ -e "$BASE/usr/bin/dbus-broker" ] || die "needs dbus in $BASE/usr"
 case ${1:-} in
   up|down|start|poweroff|kill|etcd|fleet) mkdir -p "$LAB_DIR"; exec 9< "$LAB_DIR"; flock 9; "cmd_$1" "${@:2}";;   # one at a time
-  status|pause|resume|partition|heal|exec|journal|ip) "cmd_$1" "${@:2}";;
+  sweep|status|pause|resume|partition|heal|exec|journal|ip) "cmd_$1" "${@:2}";;
   *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 2;;
 esac

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# npm run check: what every commit passes. Format, lint, types, import rules, dead code, and all tests that need
+# neither time nor servers: units of code, contracts against the memory adapters, simulations.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=lab/setup.sh
+. lab/setup.sh
+# shellcheck source=test/parts.sh
+. test/parts.sh
+
+install_npm_packages
+begin_tests tests fast_tests --test-concurrency=2
+begin_static_parts
+join
+[ "$FAILED" = 0 ] || exit 1

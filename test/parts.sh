@@ -1,0 +1,66 @@
+# shellcheck shell=bash
+# Runs the parts of a check side by side: a line each with its time, all of its output only where it failed.
+# Sourced by check.sh and run.sh.
+LOGS=$(mktemp -d) PASSED=0 FAILED=0
+declare -A PART_NAME PART_BEGAN
+BIN=$PROJECT/node_modules/.bin
+export PATH=$BIN:$PATH NO_COLOR=1; unset FORCE_COLOR
+
+end_parts() { # also on SIGINT, which background processes do not get
+  local pid; for pid in "${!PART_NAME[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
+  wait; rm -rf "$LOGS"; }
+trap end_parts EXIT
+trap 'exit 130' INT TERM
+
+begin() { # NAME COMMAND...
+  local name=$1; shift
+  ( exec "$@" ) > "$LOGS/$name" 2>&1 </dev/null & PART_NAME[$!]=$name PART_BEGAN[$!]=$EPOCHREALTIME; }
+
+join() { # until every part that was begun has ended
+  local pid code
+  while [ ${#PART_NAME[@]} -gt 0 ]; do
+    code=0; wait -n -p pid "${!PART_NAME[@]}" || code=$?
+    report "${PART_NAME[$pid]}" "$code" "${PART_BEGAN[$pid]}"
+    unset "PART_NAME[$pid]" "PART_BEGAN[$pid]"
+  done; }
+
+# The last "ℹ KIND N" of node's spec reporter.
+counted() { sed -n "s/^ℹ $2 \([0-9]*\)$/\1/p" "$LOGS/$1" | tail -n 1; }
+report() {
+  local name=$1 code=$2 seconds passed failed=0 note=''
+  seconds=$(printf '%s %s' "$EPOCHREALTIME" "$3" | LC_ALL=C awk '{printf "%.1f", $1 - $2}')
+  passed=$(counted "$name" pass)
+  if [ -n "$passed" ]; then
+    # Skipped tests count as failed: what cannot run here has to say so by not being started at all.
+    failed=$(($(counted "$name" fail) + $(counted "$name" cancelled) + $(counted "$name" skipped)))
+    note="$passed passed"; [ $failed = 0 ] || { note+=", $failed failed"; code=1; }
+    if [ $((passed + failed)) = 0 ]; then note="no test ran" code=1; fi
+  fi
+  [ "$code" = 0 ] || [ $failed -gt 0 ] || failed=1
+  PASSED=$((PASSED + ${passed:-0})) FAILED=$((FAILED + failed))
+  if [ "$code" = 0 ]; then printf 'ok    %-12s %6s s  %s\n' "$name" "$seconds" "$note"; return; fi
+  printf 'FAIL  %-12s %6s s  %s\n' "$name" "$seconds" "${note:-exit status $code}"
+  show_failure "$name" | sed 's/^/      /'; }
+show_failure() { # of a test run: the failing tests, or everything where it ended before it could name them
+  if grep -q '^✖ failing tests:' "$LOGS/$1"; then sed -n '/^✖ failing tests:/,$p' "$LOGS/$1"; else cat "$LOGS/$1"; fi; }
+
+# The kinds of tests, as files. Names tell the kind: see CONTRIBUTING.md.
+# shellcheck disable=SC2034  # used by those who source this
+{
+  fast_tests() { find test -name '*.test.ts' ! -name '*.real.test.ts' ! -name '*.lab.test.ts' | sort; }
+  real_tests() { find test -name '*.real.test.ts' | sort; }
+  lab_tests() { find test -name '*.lab.test.ts' | sort; }
+}
+begin_tests() { # NAME FILES_FUNCTION NODE_OPTIONS...; nothing where there are no such files
+  local files; mapfile -t files < <("$2"); [ ${#files[@]} -gt 0 ] || return 0
+  begin "$1" node --test --test-reporter=spec "${@:3}" "${files[@]}"; }
+
+begin_static_parts() {
+  begin format+lint biome ci --colors=off --error-on-warnings .
+  begin types tsc --noEmit
+  begin imports depcruise --config .dependency-cruiser.cjs src test lab bench
+  begin deadcode knip --no-config-hints
+  begin scripts bash -c check_scripts; }
+check_scripts() { local file; for file in lab/*.sh lab/fleetctl-ts test/*.sh .ci/run; do bash -n "$file" || return 1; done
+  ! command -v shellcheck >/dev/null || shellcheck -x lab/{lab,start,stop}.sh lab/fleetctl-ts test/{run,check}.sh .ci/run; }
+export -f check_scripts

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# npm test: everything, on a clean checkout too. Sets up what it needs; ends with a line "N passed, N failed".
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=lab/setup.sh
+. lab/setup.sh
+# shellcheck source=test/parts.sh
+. test/parts.sh
+
+because=$(no_machines_because)
+[ -n "$because" ] || install_debian_packages
+install_npm_packages
+
+begin_static_parts
+join
+begin_tests tests fast_tests --test-concurrency=2
+join
+# One test file at a time: each brings up servers of its own.
+begin_tests servers real_tests --test-concurrency=1
+[ ! -e test/simulation/main.ts ] || begin simulation node test/simulation/main.ts --runs 1000
+join
+if [ -z "$because" ]; then
+  begin_tests machines lab_tests --test-concurrency=1
+  join
+  lab/lab.sh sweep
+else
+  printf 'left out: %s files of tests on real machines, because %s\n' "$(lab_tests | wc -l)" "$because"
+fi
+
+[ $((PASSED + FAILED)) -gt 0 ] || echo "no test ran"
+printf '%d passed, %d failed\n' "$PASSED" "$FAILED"
+[ "$FAILED" = 0 ] && [ "$PASSED" -gt 0 ]

@@ -1,6 +1,7 @@
+import assert from "node:assert/strict";
 import type { Keys } from "../registry/keys.ts";
 import { clusterIdRecord, decodeRecord, encodeRecord } from "../registry/records.ts";
-import type { CallOptions, Revision, Store, StoreHeader } from "../registry/store.ts";
+import type { CallOptions, KeyValue, Revision, Store, StoreHeader } from "../registry/store.ts";
 import { FleetError, isFleetError } from "../runtime/errors.ts";
 import type { Random } from "../runtime/random.ts";
 import type { RecordFolder } from "./host.ts";
@@ -20,6 +21,11 @@ export type DetachedReason =
   /** The id is the same, but another store answers: it was restored or set up anew. */
   | { readonly type: "other-store" }
   | { readonly type: "older-revision"; readonly found: Revision; readonly seen: Revision };
+
+export interface FoundCluster {
+  readonly header: StoreHeader;
+  readonly clusterId: string;
+}
 
 interface Membership {
   readonly clusterId: string;
@@ -48,12 +54,11 @@ export class ClusterTrust {
     this.#options = options;
   }
 
-  get clusterId(): string | undefined {
-    return this.#membership?.clusterId;
-  }
-
-  get storeId(): string | undefined {
-    return this.#membership?.storeId;
+  /** Only after `check` has said `trusted`. */
+  membership(): { readonly clusterId: string; readonly storeId: string } {
+    assert(this.#membership !== undefined);
+    const { clusterId, storeId } = this.#membership;
+    return { clusterId, storeId };
   }
 
   /** Notes that an answer of the trusted store carried this revision. */
@@ -66,7 +71,7 @@ export class ClusterTrust {
     this.#membership ??= await this.#stored();
     this.saw(this.#membership?.revision ?? 0);
     const { header, clusterId } = await this.#readClusterId(call);
-    if (this.#membership === undefined) return this.#join(header, clusterId, call);
+    if (this.#membership === undefined) return this.#join(call);
     const why = this.judge(header, clusterId);
     if (why !== undefined) return { type: "detached", why };
     await this.#keep(header);
@@ -88,13 +93,32 @@ export class ClusterTrust {
     return undefined;
   }
 
-  /** An operator says that the registry that answers now is the right one. */
-  async rejoin(call: CallOptions = {}): Promise<string> {
+  /** Throws unless the answer is the trusted store's: `item` is `cluster/id` as of the answer's revision. */
+  demand(header: StoreHeader, item: KeyValue | undefined): void {
+    const why = this.judge(header, item && readClusterId(item));
+    if (why !== undefined)
+      throw new FleetError("conflict", `the registry is not this machine's any more: ${why.type}`);
+    this.saw(header.revision);
+  }
+
+  /** The cluster that answers now, trusted or not; one is founded in an empty registry. */
+  async found(call: CallOptions = {}): Promise<FoundCluster> {
     const { header, clusterId } = await this.#readClusterId(call);
-    const trust = await this.#join(header, clusterId, call);
-    if (trust.type !== "trusted")
+    return clusterId === undefined ? this.#create(header, call) : { header, clusterId };
+  }
+
+  /** An operator says that this is the machine's cluster from now on. */
+  async adopt(cluster: FoundCluster, call: CallOptions = {}): Promise<void> {
+    const now = await this.#readClusterId(call);
+    if (now.clusterId !== cluster.clusterId || now.header.storeId !== cluster.header.storeId) {
       throw new FleetError("conflict", "the registry changed while rejoining: try again");
-    return trust.clusterId;
+    }
+    this.#seenRevision = now.header.revision;
+    await this.#write({
+      clusterId: cluster.clusterId,
+      storeId: now.header.storeId,
+      revision: now.header.revision,
+    });
   }
 
   async save(): Promise<void> {
@@ -112,27 +136,27 @@ export class ClusterTrust {
     }
   }
 
-  async #join(header: StoreHeader, found: string | undefined, call: CallOptions): Promise<Trust> {
+  async #join(call: CallOptions): Promise<Trust> {
+    const cluster = await this.found(call);
+    await this.adopt(cluster, call);
+    return { type: "trusted", clusterId: cluster.clusterId };
+  }
+
+  async #create(header: StoreHeader, call: CallOptions): Promise<FoundCluster> {
     const { store, keys, random } = this.#options;
-    let clusterId = found;
-    let revision = header.revision;
-    if (clusterId === undefined) {
-      const id = random.id();
-      const created = await store.transact(
-        {
-          comparisons: [{ type: "created-at", key: keys.clusterId, revision: 0 }],
-          operations: [{ type: "put", key: keys.clusterId, value: encodeRecord({ id }) }],
-        },
-        call,
-      );
-      revision = created.header.revision;
-      // Two machines may found at once: the loser joins.
-      clusterId = created.applied ? id : (await this.#readClusterId(call)).clusterId;
-      if (clusterId === undefined) return { type: "detached", why: { type: "no-cluster" } };
-    }
-    this.#seenRevision = revision;
-    await this.#write({ clusterId, storeId: header.storeId, revision });
-    return { type: "trusted", clusterId };
+    const id = random.id();
+    const created = await store.transact(
+      {
+        comparisons: [{ type: "created-at", key: keys.clusterId, revision: 0 }],
+        operations: [{ type: "put", key: keys.clusterId, value: encodeRecord({ id }) }],
+      },
+      call,
+    );
+    if (created.applied) return { header: created.header, clusterId: id };
+    // Two machines may found at once: the loser joins.
+    const { clusterId } = await this.#readClusterId(call);
+    if (clusterId !== undefined) return { header, clusterId };
+    throw new FleetError("store-unavailable", "the registry is being emptied", { retriable: true });
   }
 
   async #readClusterId(
@@ -141,10 +165,7 @@ export class ClusterTrust {
     const { store, keys } = this.#options;
     const { header, items } = await store.read({ range: { key: keys.clusterId } }, call);
     const item = items[0];
-    return {
-      header,
-      clusterId: item && decodeRecord(clusterIdRecord, item.key, item.value).id,
-    };
+    return { header, clusterId: item && readClusterId(item) };
   }
 
   async #stored(): Promise<Membership | undefined> {
@@ -169,6 +190,10 @@ export class ClusterTrust {
     }
     this.#membership = membership;
   }
+}
+
+function readClusterId(item: KeyValue): string {
+  return decodeRecord(clusterIdRecord, item.key, item.value).id;
 }
 
 function parseMembership(text: string): Membership | undefined {

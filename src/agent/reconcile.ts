@@ -142,6 +142,7 @@ function settleUnconfirmed(
   start: StartRecord,
 ): readonly AgentTask[] {
   const reason = "start-unconfirmed";
+  if (status.hasJob) return [];
   if (status.active === "failed")
     return [{ type: "confirm-start", unit, reason, outcome: "failed" }];
   if (isRunning(status) || status.sinceMs !== start.sinceBeforeMs) {

@@ -1,0 +1,164 @@
+import type { Keys } from "../registry/keys.ts";
+import {
+  blockedRecord,
+  decodeRecord,
+  placementRecord,
+  stateRecord,
+  unitRecord,
+} from "../registry/records.ts";
+import type { KeyValue, Store } from "../registry/store.ts";
+import type { Clock } from "../runtime/clock.ts";
+
+export interface HandbackOptions {
+  readonly store: Store;
+  readonly keys: Keys;
+  readonly clock: Clock;
+  readonly machineId: string;
+  /** After this long a withdrawn unit is stopped even if nobody reports it active elsewhere. */
+  readonly handbackMs: number;
+  /** Something that a waiting unit's fate hangs on has changed. */
+  readonly onChange: (unit: string) => void;
+}
+
+interface Waiting {
+  readonly sinceMs: number;
+  readonly watches: AbortController;
+  keys: string;
+}
+
+/**
+ * When a unit that is no longer assigned here may be stopped. A machine that was given up as lost and returns keeps its copy running
+ * until the new holder reports the unit active, so that the service is never down twice.
+ */
+export class Handback {
+  readonly #options: HandbackOptions;
+  readonly #waiting = new Map<string, Waiting>();
+
+  constructor(options: HandbackOptions) {
+    this.#options = options;
+  }
+
+  /** In how many milliseconds the first waiting unit's time is over. */
+  nextMs(): number | undefined {
+    const { clock, handbackMs } = this.#options;
+    let next: number | undefined;
+    for (const { sinceMs } of this.#waiting.values()) {
+      const leftMs = sinceMs + handbackMs - clock.monotonicMs();
+      next = Math.min(next ?? leftMs, leftMs);
+    }
+    return next === undefined ? undefined : Math.max(0, next);
+  }
+
+  waitingUnits(): readonly string[] {
+    return [...this.#waiting.keys()];
+  }
+
+  /** The unit is assigned again, or gone. */
+  settle(unit: string): void {
+    this.#waiting.get(unit)?.watches.abort();
+    this.#waiting.delete(unit);
+  }
+
+  settleAll(): void {
+    for (const unit of [...this.#waiting.keys()]) this.settle(unit);
+  }
+
+  async mayStop(unit: string, identity: number | undefined, signal: AbortSignal): Promise<boolean> {
+    const { clock, handbackMs } = this.#options;
+    const waiting = this.#waiting.get(unit);
+    if (waiting !== undefined && clock.monotonicMs() >= waiting.sinceMs + handbackMs) {
+      this.settle(unit);
+      return true;
+    }
+    const verdict = await this.#judge(unit, identity, signal);
+    if (verdict.type === "stop") {
+      this.settle(unit);
+      return true;
+    }
+    this.#wait(unit, verdict.watch, verdict.revision);
+    return false;
+  }
+
+  async #judge(
+    unit: string,
+    identity: number | undefined,
+    signal: AbortSignal,
+  ): Promise<{ type: "stop" } | { type: "wait"; watch: readonly string[]; revision: number }> {
+    const { store, keys, machineId } = this.#options;
+    const unitKey = keys.unit(unit);
+    const { header, items } = await store.read({ range: { key: unitKey } }, { signal });
+    const readAt = async (key: string): Promise<KeyValue | undefined> =>
+      (await store.read({ range: { key }, revision: header.revision }, { signal })).items[0];
+
+    const wanted = items[0];
+    if (wanted === undefined) return { type: "stop" };
+    const record = decodeRecord(unitRecord, wanted.key, wanted.value);
+    if (record.desired === "inactive" || record.global) return { type: "stop" };
+    if (identity !== undefined && wanted.createRevision !== identity) return { type: "stop" };
+
+    const placementKey = keys.placement(unit);
+    const blockedKey = keys.blocked(unit);
+    const placed = await readAt(placementKey);
+    const holder = placed && decodeRecord(placementRecord, placed.key, placed.value).machine;
+    if (holder === undefined) {
+      // Not placed: either the engine asked this machine to make way and waits for it, or it has yet to see that the unit is here.
+      const blocked = await readAt(blockedKey);
+      const reasons = blocked
+        ? decodeRecord(blockedRecord, blocked.key, blocked.value).reasons
+        : [];
+      const asked = reasons.some(
+        ({ reason }) => reason.type === "stopping" && reason.machineId === machineId,
+      );
+      if (asked) return { type: "stop" };
+      return {
+        type: "wait",
+        watch: [unitKey, placementKey, blockedKey],
+        revision: header.revision,
+      };
+    }
+    const stateKey = keys.state(holder, unit);
+    if (holder !== machineId) {
+      const item = await readAt(stateKey);
+      const state = item && decodeRecord(stateRecord, item.key, item.value);
+      const serves =
+        state !== undefined && (state.active === "active" || state.start?.outcome === "done");
+      if (serves && state.identity === wanted.createRevision) return { type: "stop" };
+      // It is only wanted loaded: there is no service to keep up.
+      if (record.desired === "loaded" && state !== undefined) return { type: "stop" };
+    }
+    return { type: "wait", watch: [unitKey, placementKey, stateKey], revision: header.revision };
+  }
+
+  #wait(unit: string, keys: readonly string[], revision: number): void {
+    const { store, clock, onChange } = this.#options;
+    const before = this.#waiting.get(unit);
+    const names = keys.join("\n");
+    if (before?.keys === names) return;
+    before?.watches.abort();
+    const watches = new AbortController();
+    this.#waiting.set(unit, {
+      sinceMs: before?.sinceMs ?? clock.monotonicMs(),
+      watches,
+      keys: names,
+    });
+    const watchKey = async (key: string) => {
+      const watch = store.watch({
+        range: { key },
+        fromRevision: revision + 1,
+        signal: watches.signal,
+      });
+      for await (const _ of watch) onChange(unit);
+    };
+    for (const key of keys) {
+      // A watch that ends by itself is a reason to look again; the next look sets a new one.
+      watchKey(key)
+        .catch(() => undefined)
+        .finally(() => {
+          if (watches.signal.aborted) return;
+          const waiting = this.#waiting.get(unit);
+          if (waiting?.watches === watches) waiting.keys = "";
+          onChange(unit);
+        });
+    }
+  }
+}

@@ -1,0 +1,139 @@
+import type { RecordFolder } from "./host.ts";
+import type { CurrentUnit, StartRecord } from "./reconcile.ts";
+import { type HeldUnit, isRunning, type Systemd, type UnitStatus } from "./systemd.ts";
+
+/** What matters of a held unit's files, so that they are read and parsed once. */
+export interface HeldFile {
+  readonly manifest: string;
+  readonly effective: string;
+  /** fleet's hash. */
+  readonly hash: string;
+}
+
+const STARTED = "started";
+
+/** What this machine holds, as this process knows it: files on disk, start records below /run, systemd's word on each unit. */
+export class Holdings {
+  readonly #systemd: Systemd;
+  readonly #records: RecordFolder;
+  readonly #describe: (held: HeldUnit) => HeldFile;
+  readonly #files = new Map<string, HeldFile>();
+  readonly #starts = new Map<string, StartRecord>();
+  readonly #statuses = new Map<string, UnitStatus>();
+
+  constructor(options: {
+    systemd: Systemd;
+    records: RecordFolder;
+    describe: (held: HeldUnit) => HeldFile;
+  }) {
+    this.#systemd = options.systemd;
+    this.#records = options.records;
+    this.#describe = options.describe;
+  }
+
+  /** Adopts what is there (I4): a daemon that starts anew changes nothing by itself. */
+  async load(): Promise<void> {
+    for (const held of await this.#systemd.held()) this.#files.set(held.unit, this.#describe(held));
+    for (const unit of await this.#records.list(STARTED)) {
+      const record = parseStartRecord(await this.#records.read(`${STARTED}/${unit}`));
+      if (record !== undefined) this.#starts.set(unit, record);
+    }
+    await this.refresh();
+  }
+
+  /** Asks systemd anew for every unit. */
+  async refresh(signal?: AbortSignal): Promise<void> {
+    const units = this.units();
+    const statuses = await this.#systemd.status(units, signal);
+    for (const status of statuses) this.#statuses.set(status.unit, status);
+  }
+
+  async refreshUnit(unit: string): Promise<void> {
+    const [status] = await this.#systemd.status([unit]);
+    if (status !== undefined) this.#statuses.set(unit, status);
+  }
+
+  /** Every unit with a file or a start record, sorted. */
+  units(): readonly string[] {
+    return [...new Set([...this.#files.keys(), ...this.#starts.keys()])].sort();
+  }
+
+  has(unit: string): boolean {
+    return this.#files.has(unit) || this.#starts.has(unit);
+  }
+
+  isRunning(unit: string): boolean {
+    const status = this.#statuses.get(unit);
+    return status !== undefined && (isRunning(status) || status.hasJob);
+  }
+
+  file(unit: string): HeldFile | undefined {
+    return this.#files.get(unit);
+  }
+
+  start(unit: string): StartRecord | undefined {
+    return this.#starts.get(unit);
+  }
+
+  status(unit: string): UnitStatus {
+    return this.#statuses.get(unit) ?? unknownStatus(unit);
+  }
+
+  current(unit: string): CurrentUnit {
+    return {
+      file: this.#files.get(unit),
+      start: this.#starts.get(unit),
+      status: this.status(unit),
+    };
+  }
+
+  setFile(unit: string, file: HeldFile): void {
+    this.#files.set(unit, file);
+  }
+
+  setStatus(status: UnitStatus): void {
+    this.#statuses.set(status.unit, status);
+  }
+
+  async setStart(unit: string, record: StartRecord): Promise<void> {
+    await this.#records.write(`${STARTED}/${unit}`, JSON.stringify(record));
+    this.#starts.set(unit, record);
+  }
+
+  async clearStart(unit: string): Promise<void> {
+    await this.#records.remove(`${STARTED}/${unit}`);
+    this.#starts.delete(unit);
+  }
+
+  async forget(unit: string): Promise<void> {
+    await this.clearStart(unit);
+    this.#files.delete(unit);
+    this.#statuses.delete(unit);
+  }
+}
+
+function unknownStatus(unit: string): UnitStatus {
+  return {
+    unit,
+    load: "not-found",
+    active: "inactive",
+    sub: "dead",
+    result: "",
+    mainPid: 0,
+    sinceMs: 0,
+    hasJob: false,
+  };
+}
+
+/** A record that cannot be read counts as none: the start is then asked for again, which does nothing to a running unit. */
+function parseStartRecord(text: string | undefined): StartRecord | undefined {
+  if (text === undefined) return undefined;
+  try {
+    const json = JSON.parse(text) as StartRecord;
+    return typeof json.identity === "number" && typeof json.effective === "string"
+      ? json
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,211 @@
+import type { Keys } from "../registry/keys.ts";
+import { grantLease, HeldLease } from "../registry/lease.ts";
+import {
+  decodeRecord,
+  encodeRecord,
+  type MachineRecord,
+  machineRecord,
+  rosterRecord,
+} from "../registry/records.ts";
+import type { KeyValue, Store } from "../registry/store.ts";
+import type { Clock } from "../runtime/clock.ts";
+import { withDeadline } from "../runtime/deadline.ts";
+import { errorMessage, FleetError } from "../runtime/errors.ts";
+import type { Logger } from "../runtime/logger.ts";
+import type { Host } from "./host.ts";
+
+/** What the daemon says of its machine, besides who holds it. */
+export type MachineDescription = Pick<
+  MachineRecord,
+  "address" | "api" | "automatic" | "metadata" | "version" | "format" | "capacity" | "leaving"
+>;
+
+export interface PresenceOptions {
+  readonly store: Store;
+  readonly keys: Keys;
+  readonly host: Host;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly ttlMs: number;
+  /** Names this process. */
+  readonly nonce: string;
+  readonly describe: () => Promise<MachineDescription>;
+}
+
+/** The machine is present: its record hangs on this lease. */
+export interface HeldPresence {
+  readonly lease: HeldLease;
+  /** Mod revision of the machine's record: transactions compare it, so a displaced daemon writes nothing. */
+  readonly revision: number;
+}
+
+const LEASE_RECORD = "lease";
+
+/**
+ * Takes the machine's record. Same boot: a new process takes over at once and keeps the lease. Other boot: the old record has to
+ * end first; one that outlives its ttl is renewed by somebody, so the machine id is a duplicate.
+ */
+export async function acquirePresence(
+  options: PresenceOptions,
+  signal: AbortSignal,
+): Promise<HeldPresence> {
+  const { store, keys, host, logger } = options;
+  const key = keys.machine(host.machineId);
+  for (;;) {
+    signal.throwIfAborted();
+    const { items } = await store.read({ range: { key } }, { signal });
+    const item = items[0];
+    if (item === undefined) {
+      const held = await create(options, key, signal);
+      if (held !== undefined) return held;
+      continue;
+    }
+    const record = decodeRecord(machineRecord, item.key, item.value);
+    if (record.bootId === host.bootId) {
+      const held = await takeOver(options, item, record, signal);
+      if (held !== undefined) return held;
+      continue;
+    }
+    logger.info("presence-wait", {
+      why: "the machine's record of its last boot has not ended yet",
+      ttlMs: record.ttlMs,
+    });
+    await waitForEnd(options, item, record, signal);
+  }
+}
+
+async function create(
+  options: PresenceOptions,
+  key: string,
+  signal: AbortSignal,
+): Promise<HeldPresence | undefined> {
+  const { store, keys, host, clock, ttlMs } = options;
+  const lease =
+    (await storedLease(options, signal)) ?? (await grantLease(store, clock, ttlMs, { signal }));
+  await host.volatile.write(LEASE_RECORD, lease.leaseId);
+  const record = await makeRecord(options, lease.leaseId);
+  const rosterKey = keys.roster(host.machineId);
+  const roster = (await store.read({ range: { key: rosterKey } }, { signal })).items[0];
+  const { header, applied } = await store.transact(
+    {
+      comparisons: [{ type: "created-at", key, revision: 0 }],
+      operations: [
+        { type: "put", key, value: encodeRecord(record), leaseId: lease.leaseId },
+        { type: "put", key: rosterKey, value: rosterValue(options, roster, record) },
+      ],
+    },
+    { signal },
+  );
+  return applied ? { lease, revision: header.revision } : undefined;
+}
+
+async function takeOver(
+  options: PresenceOptions,
+  item: KeyValue,
+  record: MachineRecord,
+  signal: AbortSignal,
+): Promise<HeldPresence | undefined> {
+  const { store, host, clock } = options;
+  const sentMs = clock.monotonicMs();
+  const alive = await store.keepLeaseAlive(record.leaseId, { signal });
+  if (alive === undefined) {
+    // The store is about to delete the record; wait for that instead of asking in a circle.
+    await waitForEnd(options, item, record, signal);
+    return undefined;
+  }
+  const lease = new HeldLease({ store, clock, lease: alive, sentMs });
+  await host.volatile.write(LEASE_RECORD, lease.leaseId);
+  const value = encodeRecord({ ...record, ...(await makeRecord(options, lease.leaseId)) });
+  const { header, applied } = await store.transact(
+    {
+      comparisons: [{ type: "modified-at", key: item.key, revision: item.modRevision }],
+      operations: [{ type: "put", key: item.key, value, leaseId: lease.leaseId }],
+    },
+    { signal },
+  );
+  return applied ? { lease, revision: header.revision } : undefined;
+}
+
+/** A lease of this boot that outlived the machine's record, e.g. when somebody deleted the record by hand. */
+async function storedLease(
+  options: PresenceOptions,
+  signal: AbortSignal,
+): Promise<HeldLease | undefined> {
+  const { store, host, clock } = options;
+  const leaseId = await host.volatile.read(LEASE_RECORD);
+  if (leaseId === undefined) return undefined;
+  const sentMs = clock.monotonicMs();
+  const lease = await store.keepLeaseAlive(leaseId, { signal });
+  return lease && new HeldLease({ store, clock, lease, sentMs });
+}
+
+async function makeRecord(options: PresenceOptions, leaseId: string): Promise<MachineRecord> {
+  const { host, nonce, ttlMs } = options;
+  return { ...(await options.describe()), nonce, bootId: host.bootId, leaseId, ttlMs };
+}
+
+function rosterValue(
+  options: PresenceOptions,
+  item: KeyValue | undefined,
+  record: MachineRecord,
+): string {
+  const nowMs = options.clock.wallMs();
+  const known = item && decodeRecord(rosterRecord, item.key, item.value);
+  return encodeRecord({
+    ...known,
+    firstSeenMs: known?.firstSeenMs ?? nowMs,
+    lastBootMs: known !== undefined && known.bootId === record.bootId ? known.lastBootMs : nowMs,
+    bootId: record.bootId,
+    address: record.address,
+    metadata: record.metadata,
+    automatic: record.automatic,
+  });
+}
+
+/** Waits for the record to be deleted or changed. The margin covers the store's own granularity and a change of its leader. */
+async function waitForEnd(
+  options: PresenceOptions,
+  item: KeyValue,
+  record: MachineRecord,
+  signal: AbortSignal,
+): Promise<void> {
+  const { store, clock, host } = options;
+  const deadlineMs = record.ttlMs + Math.max(3_000, record.ttlMs / 3);
+  const duplicate = async () => {
+    const mine = (await options.describe()).address;
+    return new FleetError(
+      "duplicate-machine",
+      `machine id ${host.machineId} is in use by another machine (${record.address || "no address"}, boot ${record.bootId}; ` +
+        `this one: ${mine || "no address"}, boot ${host.bootId}): give one of them a new /etc/machine-id (systemd-machine-id-setup)`,
+    );
+  };
+  try {
+    await withDeadline(
+      clock,
+      {
+        deadlineMs,
+        signal,
+        onDeadline: () => new FleetError("timed-out", "the record did not end"),
+      },
+      async (ended) => {
+        const watch = store.watch({
+          range: { key: item.key },
+          fromRevision: item.modRevision + 1,
+          signal: ended,
+        });
+        for await (const batch of watch) if (batch !== undefined) return;
+      },
+    );
+  } catch (error) {
+    signal.throwIfAborted();
+    if (error instanceof FleetError && error.code === "timed-out") throw await duplicate();
+    throw new FleetError(
+      "store-unavailable",
+      `cannot wait for the machine's old record: ${errorMessage(error)}`,
+      {
+        retriable: true,
+        cause: error,
+      },
+    );
+  }
+}

@@ -1,0 +1,210 @@
+import type { Keys } from "../registry/keys.ts";
+import { encodeRecord, type StateRecord } from "../registry/records.ts";
+import type { Comparison, KeyValue, Operation, Store } from "../registry/store.ts";
+import type { Clock } from "../runtime/clock.ts";
+import { FleetError } from "../runtime/errors.ts";
+import type { HeldPresence } from "./presence.ts";
+
+export interface StatePublisherOptions {
+  readonly store: Store;
+  readonly keys: Keys;
+  readonly clock: Clock;
+  readonly machineId: string;
+  /** What is true of the unit now; undefined when the machine neither holds nor claims it. */
+  readonly stateOf: (unit: string) => StateRecord | undefined;
+}
+
+/** Writes per unit: so many at once, then one a second. A unit that restarts in a loop costs one write a second. */
+const BURST = 4;
+const REFILL_MS = 1_000;
+/** Writes that have to wait fall due together, so that many restless units share transactions. */
+const TICK_MS = 250;
+const BATCH = 100;
+
+interface Budget {
+  tokens: number;
+  refilledMs: number;
+}
+
+/**
+ * Keeps `states/<this machine>/` equal to what is true. Every transaction compares the machine's own record, so a daemon that was
+ * displaced, or whose lease ended, writes nothing more.
+ */
+export class StatePublisher {
+  readonly #options: StatePublisherOptions;
+  /** Text last written, by unit. */
+  readonly #published = new Map<string, string>();
+  readonly #dirty = new Set<string>();
+  readonly #budgets = new Map<string, Budget>();
+  #presence: HeldPresence | undefined;
+
+  constructor(options: StatePublisherOptions) {
+    this.#options = options;
+  }
+
+  /** The machine is present: `items` is what the registry has below its prefix. Everything is compared anew. */
+  begin(presence: HeldPresence, items: readonly KeyValue[], held: readonly string[]): void {
+    const prefix = this.#options.keys.statesOf(this.#options.machineId);
+    this.#presence = presence;
+    this.#published.clear();
+    for (const item of items) this.#published.set(item.key.slice(prefix.length), item.value);
+    for (const unit of [...this.#published.keys(), ...held]) this.#dirty.add(unit);
+  }
+
+  end(): void {
+    this.#presence = undefined;
+    this.#published.clear();
+  }
+
+  mark(unit: string): void {
+    this.#dirty.add(unit);
+  }
+
+  isPublished(unit: string): boolean {
+    return this.#published.has(unit);
+  }
+
+  get publishedCount(): number {
+    return this.#published.size;
+  }
+
+  /**
+   * Makes the machine occupy units before it touches them: the state goes up only if the assignment is still the one seen, so the engine
+   * can never withdraw and place elsewhere what this machine is about to start (I8). Gives back the units claimed.
+   */
+  async claim(
+    units: readonly { unit: string; assignmentRevision: number; state: StateRecord }[],
+    signal: AbortSignal,
+  ): Promise<ReadonlySet<string>> {
+    const claimed = new Set<string>();
+    for (let first = 0; first < units.length; first += BATCH) {
+      const batch = units.slice(first, first + BATCH);
+      if (await this.#claimBatch(batch, signal)) {
+        for (const { unit } of batch) claimed.add(unit);
+        continue;
+      }
+      // One assignment of the batch has changed; its watch event is on the way. The others need not wait for it.
+      for (const one of batch) if (await this.#claimBatch([one], signal)) claimed.add(one.unit);
+    }
+    return claimed;
+  }
+
+  async #claimBatch(
+    batch: readonly { unit: string; assignmentRevision: number; state: StateRecord }[],
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const { keys, machineId } = this.#options;
+    const comparisons: Comparison[] = [];
+    const operations: Operation[] = [];
+    const texts: [string, string][] = [];
+    for (const { unit, assignmentRevision, state } of batch) {
+      const value = encodeRecord(state);
+      comparisons.push({
+        type: "modified-at",
+        key: keys.assignment(machineId, unit),
+        revision: assignmentRevision,
+      });
+      operations.push(this.#put(unit, value));
+      texts.push([unit, value]);
+    }
+    if (!(await this.#transact(comparisons, operations, signal))) return false;
+    for (const [unit, value] of texts) this.#published.set(unit, value);
+    return true;
+  }
+
+  /** Writes what has changed and is due. Gives back in how many milliseconds the next write is due. */
+  async flush(signal: AbortSignal): Promise<number | undefined> {
+    const nowMs = this.#options.clock.monotonicMs();
+    const due: string[] = [];
+    let nextMs: number | undefined;
+    for (const unit of [...this.#dirty].sort()) {
+      if (this.#textOf(unit) === this.#published.get(unit)) {
+        this.#dirty.delete(unit);
+        continue;
+      }
+      const waitMs = this.#spend(unit, nowMs);
+      if (waitMs === 0) due.push(unit);
+      else nextMs = Math.min(nextMs ?? waitMs, waitMs);
+    }
+    for (let first = 0; first < due.length; first += BATCH)
+      await this.#write(due.slice(first, first + BATCH), signal);
+    return nextMs;
+  }
+
+  async #write(units: readonly string[], signal: AbortSignal): Promise<void> {
+    const { keys, machineId } = this.#options;
+    const texts = units.map((unit) => [unit, this.#textOf(unit)] as const);
+    const operations = texts.map(
+      ([unit, text]): Operation =>
+        text === undefined
+          ? { type: "delete", key: keys.state(machineId, unit) }
+          : this.#put(unit, text),
+    );
+    if (!(await this.#transact([], operations, signal))) {
+      throw new FleetError(
+        "conflict",
+        "the machine's record has changed: another daemon has taken over, or it was deleted",
+      );
+    }
+    for (const [unit, text] of texts) {
+      if (text === undefined) {
+        this.#published.delete(unit);
+        this.#budgets.delete(unit);
+      } else {
+        this.#published.set(unit, text);
+      }
+      if (this.#textOf(unit) === text) this.#dirty.delete(unit);
+    }
+  }
+
+  async #transact(
+    comparisons: Comparison[],
+    operations: Operation[],
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const { store, keys, machineId } = this.#options;
+    const presence = this.#presence;
+    if (presence === undefined)
+      throw new FleetError("store-unavailable", "the machine is not present", { retriable: true });
+    const own: Comparison = {
+      type: "modified-at",
+      key: keys.machine(machineId),
+      revision: presence.revision,
+    };
+    const result = await store.transact(
+      { comparisons: [own, ...comparisons], operations },
+      { signal },
+    );
+    return result.applied;
+  }
+
+  #put(unit: string, value: string): Operation {
+    const { keys, machineId } = this.#options;
+    return {
+      type: "put",
+      key: keys.state(machineId, unit),
+      value,
+      leaseId: this.#presence?.lease.leaseId,
+    };
+  }
+
+  #textOf(unit: string): string | undefined {
+    const state = this.#options.stateOf(unit);
+    return state && encodeRecord(state);
+  }
+
+  /** 0: a write is allowed now and counted. Otherwise milliseconds until it is. */
+  #spend(unit: string, nowMs: number): number {
+    const budget = this.#budgets.get(unit) ?? { tokens: BURST, refilledMs: nowMs };
+    const refill = Math.floor((nowMs - budget.refilledMs) / REFILL_MS);
+    budget.tokens = Math.min(BURST, budget.tokens + refill);
+    budget.refilledMs += refill * REFILL_MS;
+    this.#budgets.set(unit, budget);
+    if (budget.tokens > 0) {
+      budget.tokens -= 1;
+      return 0;
+    }
+    const dueMs = Math.ceil((budget.refilledMs + REFILL_MS) / TICK_MS) * TICK_MS;
+    return Math.max(1, dueMs - nowMs);
+  }
+}

@@ -1,0 +1,26 @@
+/**
+ * Runs all tasks until the first ends or `signal` aborts, then aborts the others and waits for them. Rejects with the first failure that
+ * is not merely the abort.
+ */
+export async function untilFirst(
+  signal: AbortSignal,
+  tasks: readonly ((signal: AbortSignal) => Promise<void>)[],
+): Promise<void> {
+  const controller = new AbortController();
+  const forward = () => controller.abort(signal.reason);
+  if (signal.aborted) forward();
+  signal.addEventListener("abort", forward, { once: true });
+  const failures: unknown[] = [];
+  const run = async (task: (signal: AbortSignal) => Promise<void>) => {
+    try {
+      await task(controller.signal);
+    } catch (error) {
+      if (!controller.signal.aborted) failures.push(error);
+    } finally {
+      controller.abort();
+    }
+  };
+  await Promise.all(tasks.map(run));
+  signal.removeEventListener("abort", forward);
+  if (failures.length > 0) throw failures[0];
+}

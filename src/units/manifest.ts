@@ -1,4 +1,11 @@
 import { createHash } from "node:crypto";
+import { NO_REQUIREMENTS, type Requirements } from "./requirements.ts";
+import { reservedNameReason } from "./reserved-names.ts";
+import { optionValues, scanUnitFile, type UnitFile } from "./unit-file.ts";
+import { unitHash } from "./unit-hash.ts";
+import { validateUnitName } from "./unit-name.ts";
+import { excerpt, type UnitProblem } from "./unit-problem.ts";
+import { parseRequirements, type RequirementsResult } from "./x-fleet.ts";
 
 /** A unit file and its drop-ins, byte for byte. Kept in the registry once per content, whatever units use it. */
 export interface Manifest {
@@ -13,13 +20,148 @@ export interface DropIn {
   readonly content: string;
 }
 
+/** Of the unit file and its drop-ins together: etcd takes requests of 1.5 MiB. */
+export const MANIFEST_BYTES_MAX = 1024 * 1024;
+
+export const DROP_INS_MAX = 100;
+
 /** Address of a manifest by its bytes: SHA-256 in hexadecimal. */
 export function manifestHash(manifest: Manifest): string {
+  const parts = manifest.dropIns.flatMap((dropIn) => [dropIn.name, dropIn.content]);
+  return hashOf([manifest.content, ...parts]);
+}
+
+export interface ManifestReport {
+  /** Why the unit is refused, most important first; empty: it is good. */
+  readonly errors: readonly UnitProblem[];
+  /** Only what could be read: not to be used when there are errors. */
+  readonly requirements: Requirements;
+  /** fleet's hash of the unit file; empty if there is too much to read. */
+  readonly hash: string;
+  /** First Description= of [Unit], empty without one. */
+  readonly description: string;
+}
+
+/** Everything that has to hold before a unit is taken into the cluster, and what the API shows of it. */
+export function validateManifest(unitName: string, manifest: Manifest): ManifestReport {
+  const errors: UnitProblem[] = [];
+  const refuse = (message: string, file = unitName) => {
+    errors.push({ file, line: undefined, column: undefined, message });
+  };
+  const nameProblem = validateUnitName(unitName);
+  const reserved = reservedNameReason(unitName);
+  if (nameProblem !== undefined) refuse(nameProblem);
+  else if (reserved !== undefined) refuse(`the name is reserved: ${reserved}`);
+  // systemd takes an empty file for a mask: the unit could never start.
+  if (manifest.content.trim() === "") refuse("the unit file is empty");
+  const tooLarge = sizeProblem(manifest);
+  if (tooLarge !== undefined) {
+    refuse(tooLarge);
+    return { errors, requirements: NO_REQUIREMENTS, hash: "", description: "" };
+  }
+  for (const message of dropInNameProblems(manifest.dropIns)) refuse(message);
+  const scanned = scanManifest(unitName, manifest);
+  const { requirements, problems } = parseRequirements(unitName, ...scanned.files);
+  errors.push(...scanned.problems, ...problems);
+  const [main] = scanned.files;
+  return {
+    errors,
+    requirements,
+    hash: unitHash(main),
+    description: description(main),
+  };
+}
+
+/** As validateManifest, but only what placing needs: for units that are in the registry already. */
+export function manifestRequirements(unitName: string, manifest: Manifest): RequirementsResult {
+  const scanned = scanManifest(unitName, manifest);
+  const { requirements, problems } = parseRequirements(unitName, ...scanned.files);
+  return { requirements, problems: [...scanned.problems, ...problems] };
+}
+
+/**
+ * Changes exactly when systemd could treat the unit otherwise: the options outside of sections that begin with `X-`,
+ * in order, and the names of the drop-ins (a drop-in of the same name that the machine has elsewhere is hidden by
+ * ours, even by an empty one). Comments, blank lines and [X-Fleet] do not count. SHA-256 in hexadecimal.
+ */
+export function effectiveHash(manifest: Manifest): string {
+  const { files, problems } = scanManifest("", manifest);
+  // Nobody knows what systemd makes of it, so every byte counts.
+  if (problems.length > 0) return manifestHash(manifest);
+  const parts: string[] = [manifest.content === "" ? "masked" : "options"];
+  for (const { file, options } of files) {
+    const seen = options.filter(({ section }) => !section.startsWith("X-"));
+    parts.push(file, String(seen.length));
+    for (const { section, name, value } of seen) parts.push(section, name, value);
+  }
+  return hashOf(parts);
+}
+
+/** Whether `systemctl enable` would find something to do. */
+export function hasInstallSection(manifest: Manifest): boolean {
+  const options = scanManifest("", manifest).files.flatMap((file) => file.options);
+  return INSTALL_OPTIONS.some(
+    (name) => optionValues(options, { section: "Install", name }).length > 0,
+  );
+}
+
+const INSTALL_OPTIONS = ["WantedBy", "RequiredBy", "UpheldBy", "Alias", "Also"];
+
+interface ScannedManifest {
+  /** The unit file, then the drop-ins in the order in which systemd applies them. */
+  readonly files: readonly [UnitFile, ...UnitFile[]];
+  readonly problems: readonly UnitProblem[];
+}
+
+function scanManifest(unitName: string, manifest: Manifest): ScannedManifest {
+  const main = scanUnitFile(manifest.content, unitName);
+  const dropIns = manifest.dropIns
+    .toSorted((a, b) => Buffer.compare(Buffer.from(a.name), Buffer.from(b.name)))
+    .map(({ name, content }) => scanUnitFile(content, `${unitName}.d/${name}`));
+  return {
+    files: [main.unitFile, ...dropIns.map(({ unitFile }) => unitFile)],
+    problems: [main, ...dropIns].flatMap(({ problems }) => problems),
+  };
+}
+
+function dropInNameProblems(dropIns: readonly DropIn[]): readonly string[] {
+  const seen = new Set<string>();
+  const problems: string[] = [];
+  for (const { name } of dropIns) {
+    if (!/^[^./\s\p{Cc}][^/\p{Cc}]*\.conf$/u.test(name) || Buffer.byteLength(name) > 255) {
+      problems.push(`drop-in ${excerpt(name)}: the name has to be like 10-name.conf, without "/"`);
+    } else if (seen.has(name)) {
+      problems.push(`drop-in ${excerpt(name)} is there twice`);
+    }
+    seen.add(name);
+  }
+  return problems;
+}
+
+function sizeProblem(manifest: Manifest): string | undefined {
+  if (manifest.dropIns.length > DROP_INS_MAX) {
+    return `the unit has ${manifest.dropIns.length} drop-ins, more than ${DROP_INS_MAX}`;
+  }
+  const texts = manifest.dropIns.flatMap(({ name, content }) => [name, content]);
+  const bytes = [manifest.content, ...texts].reduce(
+    (sum, text) => sum + Buffer.byteLength(text),
+    0,
+  );
+  return bytes > MANIFEST_BYTES_MAX
+    ? `unit file and drop-ins have ${bytes} bytes, more than ${MANIFEST_BYTES_MAX}`
+    : undefined;
+}
+
+function description(unitFile: UnitFile): string {
+  const option = unitFile.options.find(
+    ({ section, name }) => section === "Unit" && name === "Description",
+  );
+  return option?.value ?? "";
+}
+
+function hashOf(parts: readonly string[]): string {
   const hash = createHash("sha256");
-  for (const part of [
-    manifest.content,
-    ...manifest.dropIns.flatMap((dropIn) => [dropIn.name, dropIn.content]),
-  ]) {
+  for (const part of parts) {
     const bytes = Buffer.from(part, "utf8");
     // The length in front keeps `ab` + `c` apart from `a` + `bc`.
     hash.update(`${bytes.length}\n`).update(bytes);

@@ -1,0 +1,318 @@
+import { readFileSync } from "node:fs";
+import { parse } from "ini";
+import { DEFAULT_KEY_PREFIX } from "../registry/keys.ts";
+import { errorMessage, FleetError } from "../runtime/errors.ts";
+import { parseDuration } from "./duration.ts";
+
+/** What fleet.conf and FLEET_* variables say, checked. Times in milliseconds. */
+export interface Config {
+  readonly verbose: boolean;
+  readonly registry: "embedded" | "etcd";
+  /** Whether `registry` was said, or follows from etcd_servers. */
+  readonly registryIsImplied: boolean;
+  readonly etcdServers: readonly string[];
+  readonly etcdUsername: string | undefined;
+  readonly etcdPassword: string | undefined;
+  readonly etcdCaFile: string | undefined;
+  readonly etcdCertFile: string | undefined;
+  readonly etcdKeyFile: string | undefined;
+  readonly keyPrefix: string;
+  readonly publicIp: string | undefined;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly agentTtlMs: number;
+  readonly bootGraceMs: number;
+  readonly handbackMs: number;
+  readonly startParallelism: number | undefined;
+  readonly unitsDirectory: string;
+  readonly stateDirectory: string;
+  readonly runDirectory: string;
+  readonly disableEngine: boolean;
+  readonly tokenLimit: number;
+  readonly apiSocket: string;
+  readonly apiGroup: string | undefined;
+  readonly listen: readonly { readonly host: string; readonly port: number }[];
+  readonly insecure: boolean;
+  readonly tlsCaFile: string | undefined;
+  readonly tlsCertFile: string | undefined;
+  readonly tlsKeyFile: string | undefined;
+  /** Things an operator should read in the log: obsolete keys and the like. */
+  readonly notes: readonly string[];
+}
+
+export const DEFAULT_CONFIG_FILE = "/etc/fleet/fleet.conf";
+
+/** Keys of the original that mean nothing here. They are accepted, so that an old file still works, and named in the log. */
+const OBSOLETE: Readonly<Record<string, string>> = {
+  engine_reconcile_interval: "the engine acts on changes, at once",
+  etcd_request_timeout: "every request has its own deadline",
+  enable_grpc: "there is one way to talk to the registry",
+  disable_watches: "watches are what everything rests on",
+  verify_units: "signed units are gone",
+  authorized_keys_file: "signed units are gone",
+};
+
+const KEYS = [
+  "verbosity",
+  "registry",
+  "etcd_servers",
+  "etcd_username",
+  "etcd_password",
+  "etcd_cafile",
+  "etcd_certfile",
+  "etcd_keyfile",
+  "etcd_key_prefix",
+  "public_ip",
+  "metadata",
+  "agent_ttl",
+  "boot_grace",
+  "handback",
+  "start_parallelism",
+  "units_directory",
+  "state_directory",
+  "run_directory",
+  "disable_engine",
+  "token_limit",
+  "systemd_user",
+  "api_socket",
+  "api_group",
+  "listen",
+  "insecure",
+  "tls_cafile",
+  "tls_certfile",
+  "tls_keyfile",
+] as const;
+type Key = (typeof KEYS)[number];
+
+/** `file` undefined: the default file, which may be missing. */
+export function loadConfig(file: string | undefined, env: NodeJS.ProcessEnv): Config {
+  return parseConfig({ ...readConfigFile(file), ...fromEnvironment(env) });
+}
+
+/** A value with where it was said, for messages. */
+interface Setting {
+  readonly value: string;
+  readonly where: string;
+}
+
+export type Settings = Readonly<Record<string, Setting>>;
+
+function readConfigFile(file: string | undefined): Settings {
+  const path = file ?? DEFAULT_CONFIG_FILE;
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    if (file === undefined && (error as NodeJS.ErrnoException).code === "ENOENT") return {};
+    throw new FleetError("config-invalid", `cannot read ${path}: ${errorMessage(error)}`);
+  }
+  return settingsOf(text, path);
+}
+
+export function settingsOf(text: string, path: string): Settings {
+  const settings: Record<string, Setting> = {};
+  for (const [name, value] of Object.entries(parse(text))) {
+    const line =
+      text.split(/\r?\n/).findIndex((one) => one.trim().replace(/^\[/, "").startsWith(name)) + 1;
+    const where = line > 0 ? `${path}:${line}` : path;
+    if (typeof value === "object") {
+      throw new FleetError("config-invalid", `${where}: [${name}]: fleet.conf has no sections`);
+    }
+    if (value === true && !new RegExp(`^\\s*${escapeRegExp(name)}\\s*=`, "m").test(text)) {
+      throw new FleetError("config-invalid", `${where}: "${name}" is no setting: write key=value`);
+    }
+    settings[name.toLowerCase()] = { value: String(value), where };
+  }
+  return settings;
+}
+
+function escapeRegExp(text: string): string {
+  return text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+}
+
+/** Only names of keys count: FLEET_ENDPOINT and the like may be somebody else's. */
+export function fromEnvironment(env: NodeJS.ProcessEnv): Settings {
+  const settings: Record<string, Setting> = {};
+  for (const key of [...KEYS, ...Object.keys(OBSOLETE)]) {
+    const name = `FLEET_${key.toUpperCase()}`;
+    const value = env[name];
+    if (value !== undefined) settings[key] = { value, where: name };
+  }
+  return settings;
+}
+
+export function parseConfig(settings: Settings): Config {
+  const notes = checkKeys(settings);
+  const read = reader(settings);
+  if (read.flag("systemd_user"))
+    throw invalid(settings, "systemd_user", "units of users are not supported: leave it out");
+  const etcdServers = read.list("etcd_servers").map((server) => checkServer(settings, server));
+  const said = read.choice("registry", ["embedded", "etcd"]);
+  const registry = said ?? (etcdServers.length > 0 ? "etcd" : "embedded");
+  if (registry === "etcd" && etcdServers.length === 0) {
+    throw new FleetError(
+      "config-invalid",
+      "registry=etcd needs etcd_servers, e.g. etcd_servers=http://10.0.0.1:2379",
+    );
+  }
+  const listen = read.list("listen").map((address) => parseListen(settings, address));
+  const tls = [
+    read.text("tls_cafile"),
+    read.text("tls_certfile"),
+    read.text("tls_keyfile"),
+  ] as const;
+  const insecure = read.flag("insecure");
+  if (listen.length > 0 && !insecure && tls.includes(undefined)) {
+    throw invalid(
+      settings,
+      "listen",
+      "a TCP address needs tls_cafile, tls_certfile and tls_keyfile (or insecure=true, which lets everybody who reaches it run anything)",
+    );
+  }
+  return {
+    verbose: read.count("verbosity", 0) > 0,
+    registry,
+    registryIsImplied: said === undefined,
+    etcdServers,
+    etcdUsername: read.text("etcd_username"),
+    etcdPassword: read.text("etcd_password"),
+    etcdCaFile: read.text("etcd_cafile"),
+    etcdCertFile: read.text("etcd_certfile"),
+    etcdKeyFile: read.text("etcd_keyfile"),
+    keyPrefix: checkPrefix(settings, read.text("etcd_key_prefix") ?? DEFAULT_KEY_PREFIX),
+    publicIp: read.text("public_ip"),
+    metadata: parseMetadata(settings, read.text("metadata") ?? ""),
+    agentTtlMs: read.duration("agent_ttl", 15_000, { minMs: 2_000 }),
+    bootGraceMs: read.duration("boot_grace", 60_000, { minMs: 0 }),
+    handbackMs: read.duration("handback", 120_000, { minMs: 0 }),
+    startParallelism:
+      settings["start_parallelism"] === undefined ? undefined : read.count("start_parallelism", 1),
+    unitsDirectory: read.text("units_directory") ?? "/run/fleet/units",
+    stateDirectory: read.text("state_directory") ?? "/var/lib/fleet-ts",
+    runDirectory: read.text("run_directory") ?? "/run/fleet",
+    disableEngine: read.flag("disable_engine"),
+    tokenLimit: read.count("token_limit", 100),
+    apiSocket: read.text("api_socket") ?? "/run/fleet.sock",
+    apiGroup: read.text("api_group"),
+    listen,
+    insecure,
+    tlsCaFile: tls[0],
+    tlsCertFile: tls[1],
+    tlsKeyFile: tls[2],
+    notes,
+  };
+}
+
+function checkKeys(settings: Settings): readonly string[] {
+  const notes: string[] = [];
+  for (const [name, { where }] of Object.entries(settings)) {
+    const why = OBSOLETE[name];
+    if (why !== undefined) notes.push(`${where}: ${name} has no meaning any more: ${why}`);
+    else if (!(KEYS as readonly string[]).includes(name)) {
+      throw new FleetError(
+        "config-invalid",
+        `${where}: unknown setting "${name}": see docs/operating.md for those there are`,
+      );
+    }
+  }
+  return notes;
+}
+
+function invalid(settings: Settings, key: Key, message: string): FleetError {
+  return new FleetError(
+    "config-invalid",
+    `${settings[key]?.where ?? "fleet.conf"}: ${key}: ${message}`,
+  );
+}
+
+function reader(settings: Settings) {
+  const text = (key: Key): string | undefined => {
+    const value = settings[key]?.value.trim();
+    return value === undefined || value === "" ? undefined : value;
+  };
+  return {
+    text,
+    flag(key: Key): boolean {
+      const value = text(key)?.toLowerCase() ?? "false";
+      if (["1", "yes", "y", "true", "t", "on"].includes(value)) return true;
+      if (["0", "no", "n", "false", "f", "off"].includes(value)) return false;
+      throw invalid(settings, key, `"${value}" is neither true nor false`);
+    },
+    count(key: Key, fallback: number): number {
+      const value = text(key);
+      if (value === undefined) return fallback;
+      if (!/^\d{1,9}$/.test(value))
+        throw invalid(settings, key, `"${value}" is not a whole number`);
+      return Number(value);
+    },
+    duration(key: Key, fallback: number, limits: { readonly minMs: number }): number {
+      const value = text(key);
+      if (value === undefined) return fallback;
+      const durationMs = parseDuration(value);
+      if (durationMs === undefined)
+        throw invalid(settings, key, `"${value}" is no duration: write e.g. 15s, 1m30s or 500ms`);
+      if (durationMs < limits.minMs)
+        throw invalid(settings, key, `${value} is too short: at least ${limits.minMs / 1_000}s`);
+      return durationMs;
+    },
+    choice<const T extends string>(key: Key, choices: readonly T[]): T | undefined {
+      const value = text(key);
+      if (value === undefined) return undefined;
+      const found = choices.find((choice) => choice === value);
+      if (found === undefined)
+        throw invalid(settings, key, `"${value}" is none of ${choices.join(", ")}`);
+      return found;
+    },
+    /** Comma list, with or without `[ ]` and quotes, as the original took it. */
+    list(key: Key): readonly string[] {
+      return (text(key) ?? "")
+        .replace(/^\["?([^\]]*)\]$/, "$1")
+        .split(",")
+        .map((item) => item.replace(/^[\s"]+|[\s"]+$/g, ""))
+        .filter((item) => item !== "");
+    },
+  };
+}
+
+function checkServer(settings: Settings, server: string): string {
+  if (!/^https?:\/\/[^/\s]+\/?$/.test(server)) {
+    throw invalid(
+      settings,
+      "etcd_servers",
+      `"${server}" is not of the form http://HOST:PORT or https://HOST:PORT`,
+    );
+  }
+  return server.replace(/\/$/, "");
+}
+
+function checkPrefix(settings: Settings, prefix: string): string {
+  if (!prefix.startsWith("/"))
+    throw invalid(settings, "etcd_key_prefix", `"${prefix}" has to begin with "/"`);
+  return prefix.endsWith("/") ? prefix : `${prefix}/`;
+}
+
+function parseListen(settings: Settings, address: string): { host: string; port: number } {
+  const match = /^(?:\[(?<v6>[0-9a-fA-F:]+)\]|(?<host>[^:\s]+)):(?<port>\d{1,5})$/.exec(address);
+  const host = match?.groups?.["v6"] ?? match?.groups?.["host"];
+  const port = Number(match?.groups?.["port"]);
+  if (host === undefined || port > 65_535) {
+    throw invalid(
+      settings,
+      "listen",
+      `"${address}" is not of the form HOST:PORT, e.g. 0.0.0.0:49153`,
+    );
+  }
+  return { host, port };
+}
+
+function parseMetadata(settings: Settings, text: string): Readonly<Record<string, string>> {
+  const metadata: Record<string, string> = {};
+  for (const pair of text.split(",")) {
+    if (pair.trim() === "") continue;
+    const at = pair.indexOf("=");
+    const key = pair.slice(0, Math.max(0, at)).trim();
+    if (!/^[A-Za-z0-9_.-]+$/.test(key))
+      throw invalid(settings, "metadata", `"${pair.trim()}" is not of the form key=value`);
+    metadata[key] = pair.slice(at + 1).trim();
+  }
+  return metadata;
+}

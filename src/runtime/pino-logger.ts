@@ -1,0 +1,45 @@
+import { pino } from "pino";
+import type { LogFields, Logger } from "./logger.ts";
+
+/**
+ * One line of `event key=value ...` per event on standard error. journald adds time and unit; its own level prefix (`<6>`, sd-daemon(3))
+ * lets `journalctl -p` filter.
+ */
+export function openLogger(options: { debug: boolean; prefixLevel: boolean }): Logger {
+  const sink = pino(
+    {
+      level: options.debug ? "debug" : "info",
+      base: null,
+      timestamp: false,
+      messageKey: "event",
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    { write: (line: string) => void process.stderr.write(formatLine(line, options.prefixLevel)) },
+  );
+  const at =
+    (level: "debug" | "info" | "warn" | "error") =>
+    (event: string, fields: LogFields = {}) =>
+      sink[level](fields, event);
+  return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
+}
+
+const SYSLOG_LEVELS: Readonly<Record<string, string>> = {
+  debug: "<7>",
+  info: "<6>",
+  warn: "<4>",
+  error: "<3>",
+};
+
+function formatLine(json: string, prefixLevel: boolean): string {
+  const { level, event, ...fields } = JSON.parse(json) as { level: string; event: string } & Record<
+    string,
+    unknown
+  >;
+  const pairs = Object.entries(fields).map(([key, value]) => ` ${key}=${formatValue(value)}`);
+  return `${prefixLevel ? SYSLOG_LEVELS[level] : ""}${event}${pairs.join("")}\n`;
+}
+
+function formatValue(value: unknown): string {
+  const text = typeof value === "string" ? value : (JSON.stringify(value) ?? "-");
+  return typeof value === "string" && /[\s"=]/.test(text) ? JSON.stringify(text) : text;
+}

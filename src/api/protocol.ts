@@ -1,6 +1,8 @@
+import type { ApplyResult, UnitChange } from "../cluster/unit-change.ts";
 import type { MachineView, UnitView } from "../cluster/views.ts";
 import type { DropIn } from "../units/manifest.ts";
-import type { DesiredState } from "../units/unit-state.ts";
+
+export type { ApplyResult, UnitChange };
 
 /**
  * Bodies of /fleet/v2 (docs/api.md). JSON; errors are ErrorBody with an HTTP status of 4xx or 5xx.
@@ -75,39 +77,9 @@ export interface ApplyRequest {
   readonly changes: readonly UnitChange[];
 }
 
-export type UnitChange =
-  /**
-   * Makes the unit exist with this content. Without `content` an instance takes its template's. An existing unit with other content is
-   * left alone (`differs`) unless `replace`. `desired` is set too when given; a new unit without it is inactive.
-   */
-  | {
-      readonly type: "submit";
-      readonly name: string;
-      readonly content?: string;
-      readonly dropIns?: readonly DropIn[];
-      readonly desired?: DesiredState;
-      readonly replace?: boolean;
-    }
-  | { readonly type: "desire"; readonly name: string; readonly desired: DesiredState }
-  /** One more start of a launched unit, wherever it runs. */
-  | { readonly type: "restart"; readonly name: string }
-  | { readonly type: "destroy"; readonly name: string };
-
 export interface ApplyBody {
   readonly results: readonly ApplyResult[];
 }
-
-export type ApplyResult =
-  | {
-      readonly type: "created" | "replaced" | "changed" | "unchanged" | "destroyed";
-      readonly name: string;
-      readonly identity: number;
-      readonly restarts: number;
-    }
-  /** It exists with other content and `replace` was not said; nothing of this change was done. */
-  | { readonly type: "differs"; readonly name: string; readonly identity: number }
-  | { readonly type: "not-found"; readonly name: string }
-  | { readonly type: "refused"; readonly name: string; readonly message: string };
 
 export interface WatchRequest {
   readonly units: readonly string[];

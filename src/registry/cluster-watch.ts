@@ -1,0 +1,456 @@
+import { unitView } from "../cluster/unit-view.ts";
+import type { UnitView } from "../cluster/views.ts";
+import { backoffMs } from "../runtime/backoff.ts";
+import { type Clock, sleep } from "../runtime/clock.ts";
+import { errorMessage, isFleetError } from "../runtime/errors.ts";
+import type { Logger } from "../runtime/logger.ts";
+import type { Random } from "../runtime/random.ts";
+import type { Keys } from "./keys.ts";
+import { EMPTY_SUMMARY, type ManifestCache } from "./manifest-cache.ts";
+import type { CallOptions, Change, Revision, Store } from "./store.ts";
+import { UnitTable, unitOfKey } from "./unit-table.ts";
+import type { ViewReader } from "./view-reader.ts";
+
+const RETRY = { firstMs: 100, maxMs: 2_000 };
+/** How often a watching daemon asks whether the registry is still there: a watch alone does not tell. */
+const PROBE_MS = 2_000;
+const PROBE_DEADLINE_MS = 2_500;
+
+/** What a listener has not been told yet. */
+export interface WatchUpdate {
+  readonly units: readonly UnitView[];
+  /** Names asked for that do not exist (any more). */
+  readonly gone: readonly string[];
+  /** Whether `leader` or `reachable` are other than in the update before. */
+  readonly clusterChanged: boolean;
+  /** Whether an engine holds the lease. */
+  readonly leader: boolean;
+  /** Whether the registry answers. */
+  readonly reachable: boolean;
+}
+
+export interface UnitListener {
+  /** Whether `next` would resolve at once. */
+  readonly pending: boolean;
+  /** Resolves as soon as something changed since the last one; everything that changed meanwhile comes together. */
+  next(signal: AbortSignal): Promise<WatchUpdate>;
+  close(): void;
+}
+
+interface WatchedUnit {
+  listeners: number;
+  /** Changes up to this revision are in the table; undefined until it was read once. */
+  revision: Revision | undefined;
+  /** Reads in progress. */
+  reading: number;
+  /** By key: what changed since the first of them began. */
+  readonly missed: Map<string, Change>;
+}
+
+/**
+ * One watch over the registry for any number of listeners, each of some units. It exists only while somebody listens, reads only units
+ * that somebody asked for, and makes views from memory. A slow listener costs nothing: what it missed is a set of names.
+ */
+export class ClusterWatch {
+  readonly #store: Store;
+  readonly #keys: Keys;
+  readonly #reader: ViewReader;
+  readonly #manifests: ManifestCache;
+  readonly #clock: Clock;
+  readonly #random: Random;
+  readonly #logger: Logger;
+
+  readonly #listeners = new Set<Listener>();
+  readonly #units = new Map<string, WatchedUnit>();
+  #table: UnitTable;
+  readonly #present = new Set<string>();
+  #leader = false;
+  #reachable = true;
+  #session: Session | undefined;
+
+  constructor(options: {
+    readonly store: Store;
+    readonly keys: Keys;
+    readonly reader: ViewReader;
+    readonly manifests: ManifestCache;
+    readonly clock: Clock;
+    readonly random: Random;
+    readonly logger: Logger;
+  }) {
+    this.#store = options.store;
+    this.#keys = options.keys;
+    this.#reader = options.reader;
+    this.#manifests = options.manifests;
+    this.#clock = options.clock;
+    this.#random = options.random;
+    this.#logger = options.logger;
+    this.#table = new UnitTable({ keys: this.#keys, logger: this.#logger });
+  }
+
+  /** How many listeners there are. Without any, nothing runs. */
+  get listenerCount(): number {
+    return this.#listeners.size;
+  }
+
+  /** Reads the units once; the first update has all of them. Throws when the registry is away. Whoever opened it closes it. */
+  async open(names: readonly string[], call: CallOptions = {}): Promise<UnitListener> {
+    const wanted = new Set(names);
+    const listener: Listener = new Listener(wanted, {
+      take: (dirty, told) => this.#update(dirty, told),
+      close: () => this.#remove(listener),
+    });
+    this.#add(listener);
+    try {
+      const session = this.#session;
+      await session?.ready(call.signal);
+      const fresh = [...wanted].filter((name) => this.#units.get(name)?.revision === undefined);
+      if (fresh.length > 0) await this.#read(fresh, call);
+    } catch (error) {
+      listener.close();
+      throw error;
+    }
+    listener.touch(wanted);
+    return listener;
+  }
+
+  #add(listener: Listener): void {
+    this.#listeners.add(listener);
+    for (const name of listener.names) {
+      const unit = this.#units.get(name);
+      if (unit !== undefined) unit.listeners += 1;
+      else {
+        this.#units.set(name, {
+          listeners: 1,
+          revision: undefined,
+          reading: 0,
+          missed: new Map(),
+        });
+      }
+    }
+    this.#session ??= this.#start();
+  }
+
+  #remove(listener: Listener): void {
+    if (!this.#listeners.delete(listener)) return;
+    for (const name of listener.names) {
+      const unit = this.#units.get(name);
+      if (unit === undefined) continue;
+      unit.listeners -= 1;
+      if (unit.listeners > 0) continue;
+      this.#units.delete(name);
+      this.#table.forget(name);
+    }
+    if (this.#listeners.size > 0) return;
+    this.#session?.end();
+    this.#session = undefined;
+  }
+
+  #start(): Session {
+    const session = new Session();
+    this.#reachable = true;
+    const broken = (error: unknown) => {
+      // What is not an operating failure is a bug: it ends the daemon as any uncaught error does.
+      if (!session.signal.aborted) throw error;
+    };
+    void this.#run(session).catch(broken);
+    void this.#probe(session).catch(broken);
+    return session;
+  }
+
+  async #run(session: Session): Promise<void> {
+    const { signal } = session;
+    let failures = 0;
+    while (!signal.aborted) {
+      try {
+        const revision = await this.#resync(session);
+        failures = 0;
+        const range = { prefix: this.#keys.prefix };
+        for await (const batch of this.#store.watch({
+          range,
+          fromRevision: revision + 1,
+          signal,
+        })) {
+          if (batch.type === "reset") {
+            this.#logger.info("watch-reset", { why: batch.why });
+            break;
+          }
+          this.#take(batch.changes);
+        }
+      } catch (error) {
+        if (signal.aborted) return;
+        if (!isFleetError(error)) throw error;
+        this.#logger.warn("watch-failed", { error: errorMessage(error) });
+        session.fail(error);
+        this.#setReachable(false);
+      }
+      failures += 1;
+      const delayMs = backoffMs(failures, RETRY, this.#random.fraction());
+      await sleep(this.#clock, delayMs, signal).catch(() => {});
+    }
+  }
+
+  /** Reads who is present, then every unit that was read before: whatever changed while there was no watch is seen. */
+  async #resync(session: Session): Promise<Revision> {
+    const call = { signal: session.signal, deadlineMs: PROBE_DEADLINE_MS };
+    const { revision, present } = await this.#reader.facts([], call);
+    const cluster = await this.#reader.cluster({ ...call, revision });
+    this.#present.clear();
+    for (const id of present) this.#present.add(id);
+    this.#leader = cluster.leader !== undefined;
+    this.#setReachable(true);
+    const names = [...this.#units.keys()].filter((name) => {
+      const unit = this.#units.get(name);
+      return unit !== undefined && (unit.revision !== undefined || unit.reading > 0);
+    });
+    if (names.length > 0) await this.#read(names, call);
+    session.open();
+    for (const listener of this.#listeners) listener.touch(names);
+    return revision;
+  }
+
+  /** A read is newer than all that the watch gave out before it began; what comes meanwhile is applied on top of it. */
+  async #read(names: readonly string[], call: CallOptions): Promise<void> {
+    const reading = new Map<string, WatchedUnit>();
+    for (const name of names) {
+      const unit = this.#units.get(name);
+      if (unit === undefined) continue;
+      unit.reading += 1;
+      reading.set(name, unit);
+    }
+    try {
+      const { revision, table } = await this.#reader.facts(names, call);
+      const hashes = names.flatMap((name) => table.facts(name)?.unit.manifest ?? []);
+      await this.#manifests.summaries(hashes, call);
+      for (const [name, unit] of reading) {
+        const outdated = unit.revision !== undefined && unit.revision >= revision;
+        if (outdated || this.#units.get(name) !== unit) continue;
+        unit.revision = revision;
+        this.#table.move(name, table);
+        for (const change of unit.missed.values()) {
+          if (revisionOf(change) > revision) this.#table.apply(change);
+        }
+      }
+    } finally {
+      for (const unit of reading.values()) {
+        unit.reading -= 1;
+        if (unit.reading === 0) unit.missed.clear();
+      }
+    }
+    this.#touch(new Set(names));
+  }
+
+  #take(changes: readonly Change[]): void {
+    const dirty = new Set<string>();
+    let cluster = false;
+    for (const change of changes) {
+      const key = change.type === "put" ? change.item.key : change.key;
+      const name = unitOfKey(this.#keys, key);
+      if (name !== undefined) {
+        if (this.#takeUnit(name, key, change)) dirty.add(name);
+        continue;
+      }
+      if (key === this.#keys.leader) {
+        this.#leader = change.type === "put";
+        cluster = true;
+      }
+      const parsed = this.#keys.parse(key);
+      if (parsed?.kind !== "machines") continue;
+      const present = change.type === "put";
+      if (this.#present.has(parsed.machineId) === present) continue;
+      if (present) this.#present.add(parsed.machineId);
+      else this.#present.delete(parsed.machineId);
+      for (const unit of this.#units.keys()) {
+        if (this.#table.concerns(unit, parsed.machineId)) dirty.add(unit);
+      }
+    }
+    if (cluster) for (const listener of this.#listeners) listener.wake();
+    this.#announce(dirty);
+  }
+
+  #takeUnit(name: string, key: string, change: Change): boolean {
+    const unit = this.#units.get(name);
+    if (unit === undefined) return false;
+    if (unit.reading > 0) unit.missed.set(key, change);
+    if (unit.revision === undefined || revisionOf(change) <= unit.revision) return false;
+    this.#table.apply(change);
+    return true;
+  }
+
+  /** Tells listeners of changed units, those with a manifest not seen before once it was read. */
+  #announce(names: Set<string>): void {
+    const unknown: string[] = [];
+    const late = new Set<string>();
+    for (const name of names) {
+      const hash = this.#table.facts(name)?.unit.manifest;
+      if (hash === undefined || this.#manifests.knownSummary(hash) !== undefined) continue;
+      unknown.push(hash);
+      late.add(name);
+      names.delete(name);
+    }
+    this.#touch(names);
+    if (late.size === 0) return;
+    const call = { signal: this.#session?.signal, deadlineMs: PROBE_DEADLINE_MS };
+    void this.#manifests
+      .summaries(unknown, call)
+      .catch((error: unknown) => {
+        this.#logger.debug("manifest-unread", { error: errorMessage(error) });
+      })
+      .then(() => this.#touch(late));
+  }
+
+  #touch(names: ReadonlySet<string>): void {
+    if (names.size === 0) return;
+    for (const listener of this.#listeners) listener.touch(names);
+  }
+
+  #setReachable(reachable: boolean): void {
+    if (this.#reachable === reachable) return;
+    this.#reachable = reachable;
+    for (const listener of this.#listeners) listener.wake();
+  }
+
+  async #probe({ signal }: Session): Promise<void> {
+    while (!signal.aborted) {
+      await sleep(this.#clock, PROBE_MS, signal).catch(() => {});
+      if (signal.aborted) return;
+      try {
+        const range = { key: this.#keys.clusterId };
+        await this.#store.read(
+          { range, keysOnly: true },
+          { signal, deadlineMs: PROBE_DEADLINE_MS },
+        );
+        this.#setReachable(true);
+      } catch (error) {
+        if (signal.aborted) return;
+        if (!isFleetError(error)) throw error;
+        this.#setReachable(false);
+      }
+    }
+  }
+
+  /** Undefined when there is nothing new. */
+  #update(dirty: ReadonlySet<string>, told: Told): WatchUpdate | undefined {
+    const clusterChanged = told.leader !== this.#leader || told.reachable !== this.#reachable;
+    if (dirty.size === 0 && !clusterChanged) return undefined;
+    told.leader = this.#leader;
+    told.reachable = this.#reachable;
+    const units: UnitView[] = [];
+    const gone: string[] = [];
+    for (const name of [...dirty].sort()) {
+      const facts = this.#table.facts(name);
+      if (facts === undefined) gone.push(name);
+      else {
+        const summary = this.#manifests.knownSummary(facts.unit.manifest) ?? EMPTY_SUMMARY;
+        units.push(unitView(facts, summary, this.#present));
+      }
+    }
+    return { units, gone, clusterChanged, leader: this.#leader, reachable: this.#reachable };
+  }
+}
+
+interface Told {
+  leader: boolean | undefined;
+  reachable: boolean | undefined;
+}
+
+interface ListenerSource {
+  take(dirty: ReadonlySet<string>, told: Told): WatchUpdate | undefined;
+  close(): void;
+}
+
+class Listener implements UnitListener {
+  readonly names: ReadonlySet<string>;
+  readonly #watch: ListenerSource;
+  #dirty = new Set<string>();
+  readonly #told: Told = { leader: undefined, reachable: undefined };
+  #woken = false;
+  #notify: (() => void) | undefined;
+
+  constructor(names: ReadonlySet<string>, watch: ListenerSource) {
+    this.names = names;
+    this.#watch = watch;
+  }
+
+  get pending(): boolean {
+    return this.#woken;
+  }
+
+  touch(names: Iterable<string>): void {
+    for (const name of names) if (this.names.has(name)) this.#dirty.add(name);
+    if (this.#dirty.size > 0) this.wake();
+  }
+
+  wake(): void {
+    this.#woken = true;
+    this.#notify?.();
+  }
+
+  async next(signal: AbortSignal): Promise<WatchUpdate> {
+    for (;;) {
+      signal.throwIfAborted();
+      if (this.#woken) {
+        this.#woken = false;
+        const dirty = this.#dirty;
+        this.#dirty = new Set();
+        const update = this.#watch.take(dirty, this.#told);
+        if (update !== undefined) return update;
+      }
+      await new Promise<void>((resolve) => {
+        this.#notify = resolve;
+        signal.addEventListener("abort", () => resolve(), { once: true });
+      });
+      this.#notify = undefined;
+    }
+  }
+
+  close(): void {
+    this.#watch.close();
+    this.#notify?.();
+  }
+}
+
+/** From the first listener to the last. */
+class Session {
+  readonly #controller = new AbortController();
+  #opened = Promise.withResolvers<void>();
+
+  constructor() {
+    this.#opened.promise.catch(() => {});
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** Resolves once the watch's start is known, so that what is read from then on misses nothing. */
+  async ready(signal: AbortSignal | undefined): Promise<void> {
+    signal?.throwIfAborted();
+    const aborted = Promise.withResolvers<never>();
+    const onAbort = () => aborted.reject(signal?.reason);
+    signal?.addEventListener("abort", onAbort, { once: true });
+    try {
+      await Promise.race([this.#opened.promise, aborted.promise]);
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+    }
+  }
+
+  open(): void {
+    this.#opened.resolve();
+  }
+
+  /** Whoever waits is told; who asks later waits for the next attempt. */
+  fail(error: Error): void {
+    this.#opened.reject(error);
+    this.#opened = Promise.withResolvers();
+    this.#opened.promise.catch(() => {});
+  }
+
+  end(): void {
+    this.#controller.abort(new Error("nobody listens any more"));
+  }
+}
+
+function revisionOf(change: Change): Revision {
+  return change.type === "put" ? change.item.modRevision : change.modRevision;
+}

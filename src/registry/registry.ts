@@ -1,0 +1,79 @@
+import type { UnitChange } from "../cluster/unit-change.ts";
+import type { Clock } from "../runtime/clock.ts";
+import type { Logger } from "../runtime/logger.ts";
+import type { Random } from "../runtime/random.ts";
+import type { Manifest } from "../units/manifest.ts";
+import { ClusterWatch } from "./cluster-watch.ts";
+import type { Keys } from "./keys.ts";
+import { MachineChanges, type MetadataChange } from "./machine-changes.ts";
+import { ManifestCache } from "./manifest-cache.ts";
+import { decodeRecord, unitRecord } from "./records.ts";
+import type { CallOptions, Store } from "./store.ts";
+import { type ApplyOutcome, UnitChanges } from "./unit-changes.ts";
+import { ViewReader } from "./view-reader.ts";
+
+export interface RegistryOptions {
+  readonly store: Store;
+  readonly keys: Keys;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+}
+
+/** Typed access to the registry for whoever serves operators: reads as of one revision, changes, and one shared watch. */
+export class Registry {
+  readonly #store: Store;
+  readonly #keys: Keys;
+  readonly #manifests: ManifestCache;
+  readonly #unitChanges: UnitChanges;
+  readonly #machineChanges: MachineChanges;
+  readonly read: ViewReader;
+  readonly watch: ClusterWatch;
+
+  constructor(options: RegistryOptions) {
+    this.#store = options.store;
+    this.#keys = options.keys;
+    this.#manifests = new ManifestCache(options);
+    const shared = { ...options, manifests: this.#manifests };
+    this.read = new ViewReader(shared);
+    this.#unitChanges = new UnitChanges(shared);
+    this.#machineChanges = new MachineChanges(options);
+    this.watch = new ClusterWatch({ ...shared, reader: this.read });
+  }
+
+  /** For messages: `etcd at ...`. */
+  get description(): string {
+    return this.#store.description;
+  }
+
+  /** The files of a unit; undefined when there is no such unit (or its manifest is lost). */
+  async manifest(unit: string, call: CallOptions = {}): Promise<Manifest | undefined> {
+    const key = this.#keys.unit(unit);
+    const { items } = await this.#store.read({ range: { key } }, call);
+    const item = items[0];
+    if (item === undefined) return undefined;
+    return await this.manifestOf(decodeRecord(unitRecord, key, item.value).manifest, call);
+  }
+
+  /** By manifest hash. */
+  async manifestOf(hash: string, call: CallOptions = {}): Promise<Manifest | undefined> {
+    return await this.#manifests.manifest(hash, call);
+  }
+
+  async apply(changes: readonly UnitChange[], call: CallOptions = {}): Promise<ApplyOutcome> {
+    return await this.#unitChanges.apply(changes, call);
+  }
+
+  /** All or nothing. */
+  async changeMetadata(changes: readonly MetadataChange[], call: CallOptions = {}): Promise<void> {
+    await this.#machineChanges.changeMetadata(changes, call);
+  }
+
+  /** Takes a machine that is away off the list of known ones. */
+  async forget(
+    machineId: string,
+    call: CallOptions = {},
+  ): Promise<"forgotten" | "not-found" | "present"> {
+    return await this.#machineChanges.forget(machineId, call);
+  }
+}

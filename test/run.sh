@@ -12,6 +12,8 @@ because=$(no_machines_because)
 install_npm_packages
 
 begin_static_parts
+without vagrant "validation of the Vagrantfile" || begin vagrantfile \
+  env "VAGRANT_DOTFILE_PATH=$LOGS/.vagrant" "VAGRANT_HOME=$LOGS/.vagrant.d" vagrant validate --ignore-provider
 join
 begin_tests tests fast_tests --test-concurrency=2
 join

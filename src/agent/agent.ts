@@ -1,5 +1,6 @@
 import { follow } from "../registry/follow.ts";
 import type { Keys } from "../registry/keys.ts";
+import { ManifestCache } from "../registry/manifest-cache.ts";
 import { decodeRecord, machineRecord, type StateRecord } from "../registry/records.ts";
 import { readAll, type Store } from "../registry/store.ts";
 import { backoffMs } from "../runtime/backoff.ts";
@@ -12,14 +13,13 @@ import { untilFirst } from "../runtime/until-first.ts";
 import { Assignments } from "./assignments.ts";
 import { ClusterTrust, type DetachedReason } from "./cluster-trust.ts";
 import { Handback } from "./handback.ts";
-import { type HeldFile, Holdings } from "./holdings.ts";
+import { Holdings } from "./holdings.ts";
 import type { Host } from "./host.ts";
 import { Lanes } from "./lanes.ts";
-import { ManifestCache } from "./manifest-cache.ts";
 import { acquirePresence, type HeldPresence, type MachineDescription } from "./presence.ts";
 import { resubmitHeldUnits } from "./rejoin.ts";
 import { StatePublisher } from "./state-publisher.ts";
-import type { HeldUnit, Systemd } from "./systemd.ts";
+import type { Systemd } from "./systemd.ts";
 import { TaskRunner } from "./task-runner.ts";
 
 export interface AgentOptions {
@@ -36,8 +36,6 @@ export interface AgentOptions {
   readonly nonce: string;
   /** Addresses, metadata, version, ...; `leaving` is the agent's own to say. */
   readonly describe: () => Promise<Omit<MachineDescription, "leaving">>;
-  readonly describeFile: (held: HeldUnit) => HeldFile;
-  readonly isGlobal: (held: HeldUnit) => boolean;
   readonly onStatus: (status: AgentStatus) => void;
 }
 
@@ -76,7 +74,7 @@ export class Agent {
 
   constructor(options: AgentOptions) {
     this.#options = options;
-    const { store, keys, clock, host, logger, systemd, describeFile } = options;
+    const { store, keys, clock, host, logger, systemd } = options;
     const machineId = host.machineId;
     this.#trust = new ClusterTrust({
       store,
@@ -84,7 +82,7 @@ export class Agent {
       random: options.random,
       persistent: host.persistent,
     });
-    this.#holdings = new Holdings({ systemd, records: host.volatile, describe: describeFile });
+    this.#holdings = new Holdings({ systemd, records: host.volatile });
     this.#assignments = new Assignments({ keys, machineId, logger });
     const look = (unit: string) => {
       this.#runner.mark(unit);
@@ -120,18 +118,12 @@ export class Agent {
       stateOf: (unit) => this.#stateOf(unit),
     });
     this.#runner = new TaskRunner({
-      store,
-      keys,
       clock,
       logger,
       systemd,
       holdings: this.#holdings,
       assignments: this.#assignments,
-      manifests: new ManifestCache({
-        store,
-        keys,
-        describe: (manifest) => describeFile({ unit: "", manifest }),
-      }),
+      manifests: new ManifestCache({ store, keys }),
       lanes: this.#lanes,
       handback: this.#handback,
       publisher: this.#publisher,
@@ -197,7 +189,7 @@ export class Agent {
 
   /** An operator says that the registry that answers now is this machine's; see docs/operating.md. Gives back the units kept. */
   async rejoin(mode: "keep" | "discard", signal: AbortSignal): Promise<readonly string[]> {
-    const { store, keys, systemd, isGlobal } = this.#options;
+    const { store, keys, systemd } = this.#options;
     if (this.#status.type !== "detached") {
       throw new FleetError("conflict", "this machine is not detached: there is nothing to rejoin");
     }

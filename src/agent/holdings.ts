@@ -1,6 +1,8 @@
+import { summarizeManifest } from "../registry/manifest-summary.ts";
+import { effectiveHash, type Manifest, manifestHash } from "../units/manifest.ts";
 import type { RecordFolder } from "./host.ts";
 import type { CurrentUnit, StartRecord } from "./reconcile.ts";
-import { type HeldUnit, isRunning, type Systemd, type UnitStatus } from "./systemd.ts";
+import { isRunning, type Systemd, type UnitStatus } from "./systemd.ts";
 
 /** What matters of a held unit's files, so that they are read and parsed once. */
 export interface HeldFile {
@@ -10,30 +12,33 @@ export interface HeldFile {
   readonly hash: string;
 }
 
+export function describeManifest(manifest: Manifest): HeldFile {
+  return {
+    manifest: manifestHash(manifest),
+    effective: effectiveHash(manifest),
+    hash: summarizeManifest(manifest).hash,
+  };
+}
+
 const STARTED = "started";
 
 /** What this machine holds, as this process knows it: files on disk, start records below /run, systemd's word on each unit. */
 export class Holdings {
   readonly #systemd: Systemd;
   readonly #records: RecordFolder;
-  readonly #describe: (held: HeldUnit) => HeldFile;
   readonly #files = new Map<string, HeldFile>();
   readonly #starts = new Map<string, StartRecord>();
   readonly #statuses = new Map<string, UnitStatus>();
 
-  constructor(options: {
-    systemd: Systemd;
-    records: RecordFolder;
-    describe: (held: HeldUnit) => HeldFile;
-  }) {
+  constructor(options: { systemd: Systemd; records: RecordFolder }) {
     this.#systemd = options.systemd;
     this.#records = options.records;
-    this.#describe = options.describe;
   }
 
   /** Adopts what is there (I4): a daemon that starts anew changes nothing by itself. */
   async load(): Promise<void> {
-    for (const held of await this.#systemd.held()) this.#files.set(held.unit, this.#describe(held));
+    for (const held of await this.#systemd.held())
+      this.#files.set(held.unit, describeManifest(held.manifest));
     for (const unit of await this.#records.list(STARTED)) {
       const record = parseStartRecord(await this.#records.read(`${STARTED}/${unit}`));
       if (record !== undefined) this.#starts.set(unit, record);

@@ -1,7 +1,7 @@
 import type { Keys } from "../registry/keys.ts";
 import { decodeRecord, encodeRecord, type UnitRecord, unitRecord } from "../registry/records.ts";
 import type { CallOptions, KeyValue, Store } from "../registry/store.ts";
-import { manifestHash } from "../units/manifest.ts";
+import { manifestHash, manifestRequirements } from "../units/manifest.ts";
 import type { Holdings } from "./holdings.ts";
 import type { HeldUnit } from "./systemd.ts";
 
@@ -10,7 +10,6 @@ export interface ResubmitOptions {
   readonly keys: Keys;
   readonly holdings: Holdings;
   readonly held: readonly HeldUnit[];
-  readonly isGlobal: (held: HeldUnit) => boolean;
   readonly call: CallOptions;
 }
 
@@ -51,7 +50,7 @@ async function submitIfAbsent(
     desired: start === undefined ? "loaded" : "launched",
     manifest: hash,
     restarts: start?.restarts ?? 0,
-    global: options.isGlobal(held),
+    global: manifestRequirements(held.unit, held.manifest).requirements.global,
   };
   await store.transact(
     {

@@ -1,21 +1,19 @@
-import type { Keys } from "../registry/keys.ts";
+import { mapBounded } from "../registry/bounded.ts";
+import type { ManifestCache } from "../registry/manifest-cache.ts";
 import type { StateRecord } from "../registry/records.ts";
-import type { Store } from "../registry/store.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { FleetError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/logger.ts";
+import type { Manifest } from "../units/manifest.ts";
 import type { Assignments } from "./assignments.ts";
 import type { Handback } from "./handback.ts";
-import type { Holdings } from "./holdings.ts";
+import { describeManifest, type HeldFile, type Holdings } from "./holdings.ts";
 import type { Lanes } from "./lanes.ts";
-import type { ManifestCache } from "./manifest-cache.ts";
 import { type AgentTask, type DesiredUnit, reconcile, withdraw } from "./reconcile.ts";
 import type { StatePublisher } from "./state-publisher.ts";
 import type { Systemd } from "./systemd.ts";
 
 export interface TaskRunnerOptions {
-  readonly store: Store;
-  readonly keys: Keys;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly systemd: Systemd;
@@ -39,6 +37,11 @@ export interface TaskRunnerOptions {
 const PASS_UNITS_MAX = 256;
 /** How long a refused name stays refused, so that a unit is not sent back and forth. */
 const TAKEN_MS = 60_000;
+
+const MANIFEST_READS_PARALLEL = 32;
+
+/** Manifests that are to be written in this pass, by hash. */
+type Manifests = ReadonlyMap<string, { readonly manifest: Manifest; readonly file: HeldFile }>;
 
 interface Step {
   readonly task: AgentTask;
@@ -90,13 +93,17 @@ export class TaskRunner {
     const looked = this.#takeDirty();
     try {
       if (this.#reloadDue) await this.#reload(signal);
-      const steps = await this.#nextSteps(looked, signal);
+      const manifests = await this.#fetchManifests(looked, signal);
+      const found = await Promise.all(
+        looked.map((unit) => this.#nextStep(unit, manifests, signal)),
+      );
+      const steps = found.filter((step) => step !== undefined);
       if (steps.some(({ task }) => task.type === "stop" || task.type === "remove")) {
         await this.#options.confirmRegistry(signal);
       }
       const permitted = await this.#claim(steps, signal);
       await this.#remove(permitted, signal);
-      await this.#write(permitted, signal);
+      await this.#write(permitted, manifests, signal);
       for (const step of permitted) await this.#begin(step);
     } catch (error) {
       for (const unit of looked) this.#dirty.add(unit);
@@ -140,20 +147,27 @@ export class TaskRunner {
     return dueMs.length === 0 ? undefined : Math.min(...dueMs);
   }
 
-  async #nextSteps(units: readonly string[], signal: AbortSignal): Promise<readonly Step[]> {
+  async #fetchManifests(units: readonly string[], signal: AbortSignal): Promise<Manifests> {
     const { assignments, holdings, manifests } = this.#options;
-    const wanted = units.flatMap((unit) => {
-      const assignment = assignments.get(unit);
-      return assignment !== undefined && holdings.file(unit)?.manifest !== assignment.manifest
-        ? [assignment.manifest]
-        : [];
+    const hashes = new Set<string>();
+    for (const unit of units) {
+      const manifest = assignments.get(unit)?.manifest;
+      if (manifest !== undefined && holdings.file(unit)?.manifest !== manifest)
+        hashes.add(manifest);
+    }
+    const found = new Map<string, { manifest: Manifest; file: HeldFile }>();
+    await mapBounded([...hashes], MANIFEST_READS_PARALLEL, async (hash) => {
+      const manifest = await manifests.manifest(hash, { signal });
+      if (manifest !== undefined) found.set(hash, { manifest, file: describeManifest(manifest) });
     });
-    await manifests.fetch(wanted, signal);
-    const steps = await Promise.all(units.map((unit) => this.#nextStep(unit, signal)));
-    return steps.filter((step) => step !== undefined);
+    return found;
   }
 
-  async #nextStep(unit: string, signal: AbortSignal): Promise<Step | undefined> {
+  async #nextStep(
+    unit: string,
+    manifests: Manifests,
+    signal: AbortSignal,
+  ): Promise<Step | undefined> {
     const { assignments, holdings, handback } = this.#options;
     if (assignments.isUnreadable(unit) || (await this.#isTaken(unit, signal))) return undefined;
     const current = holdings.current(unit);
@@ -166,7 +180,7 @@ export class TaskRunner {
       const [task] = withdraw(unit, current, "machine-leaves");
       return task && { task, desired: undefined };
     }
-    const desired = this.#desired(unit);
+    const desired = this.#desired(unit, manifests);
     if (desired === "unknown") return undefined;
     const [task] = reconcile(desired, current, unit);
     if (desired !== undefined) {
@@ -192,13 +206,13 @@ export class TaskRunner {
     return false;
   }
 
-  #desired(unit: string): DesiredUnit | undefined | "unknown" {
-    const { assignments, holdings, manifests, lanes } = this.#options;
+  #desired(unit: string, manifests: Manifests): DesiredUnit | undefined | "unknown" {
+    const { assignments, holdings, lanes } = this.#options;
     const assignment = assignments.get(unit);
     if (assignment === undefined) return undefined;
     const file = holdings.file(unit);
     const known =
-      file?.manifest === assignment.manifest ? file : manifests.cached(assignment.manifest)?.file;
+      file?.manifest === assignment.manifest ? file : manifests.get(assignment.manifest)?.file;
     if (known === undefined) {
       const message = `the files of ${unit} (${assignment.manifest.slice(0, 12)}) are not in the registry: submit it again`;
       lanes.fail(unit, "write", new FleetError("not-found", message, { retriable: true }));
@@ -240,10 +254,10 @@ export class TaskRunner {
     return steps.filter(({ task }) => !refused.has(task.unit));
   }
 
-  async #write(steps: readonly Step[], signal: AbortSignal): Promise<void> {
-    const { systemd, holdings, manifests, lanes, logger } = this.#options;
+  async #write(steps: readonly Step[], manifests: Manifests, signal: AbortSignal): Promise<void> {
+    const { systemd, holdings, lanes, logger } = this.#options;
     const writes = steps.flatMap(({ task, desired }) => {
-      const known = desired && manifests.cached(desired.manifest);
+      const known = desired && manifests.get(desired.manifest);
       return task.type === "write" && desired !== undefined && known !== undefined
         ? [{ task, desired, known }]
         : [];

@@ -201,7 +201,6 @@ export class Agent {
       keys,
       holdings: this.#holdings,
       held,
-      isGlobal,
       call,
     });
     // Last: a machine that counts as attached stops what the registry does not know.

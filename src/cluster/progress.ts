@@ -9,8 +9,8 @@ import type { AssignedView, BlockedReasonView, UnitStateView, UnitView } from ".
  */
 export interface Goal {
   readonly name: string;
-  /** `stopped`: started nowhere, loaded or not. `gone`: destroyed, and no machine holds it any more. */
-  readonly state: "launched" | "loaded" | "stopped" | "inactive" | "gone";
+  /** `stopped`: started nowhere, loaded or not. `inactive`: on no machine. */
+  readonly state: "launched" | "loaded" | "stopped" | "inactive";
   /** As the apply request answered. */
   readonly identity: number;
   readonly restarts: number;
@@ -63,7 +63,6 @@ export type Failure =
     };
 
 export function progress(view: UnitView | undefined, goal: Goal): Progress {
-  if (goal.state === "gone") return goneProgress(view, goal);
   if (view === undefined) return superseded("destroyed");
   if (view.identity < goal.identity || view.restarts < goal.restarts) return REGISTRY;
   if (view.identity > goal.identity) return superseded("another-unit");
@@ -77,7 +76,7 @@ export function progress(view: UnitView | undefined, goal: Goal): Progress {
 
 const REGISTRY: Progress = { type: "waiting", on: { type: "registry" } };
 
-const DESIRED_OF_GOAL: Readonly<Record<Exclude<Goal["state"], "gone">, readonly DesiredState[]>> = {
+const DESIRED_OF_GOAL: Readonly<Record<Goal["state"], readonly DesiredState[]>> = {
   launched: ["launched"],
   loaded: ["loaded"],
   stopped: ["loaded", "inactive"],
@@ -86,11 +85,6 @@ const DESIRED_OF_GOAL: Readonly<Record<Exclude<Goal["state"], "gone">, readonly 
 
 function superseded(by: Extract<Failure, { type: "superseded" }>["by"]): Progress {
   return { type: "failed", failure: { type: "superseded", by }, final: false };
-}
-
-function goneProgress(view: UnitView | undefined, goal: Goal): Progress {
-  if (view === undefined || view.identity > goal.identity) return { type: "reached", machines: [] };
-  return inactiveProgress(view);
 }
 
 /** Loaded or launched, on the machine of the placement or (global) on every present machine of its assignments. */

@@ -336,7 +336,7 @@ describe("stopped", () => {
   ]);
 });
 
-describe("inactive and gone", () => {
+describe("inactive", () => {
   const none = (change: Change) =>
     view({ desired: "inactive", states: [], assigned: [], ...change });
   const { manifest: _, ...goal } = GOAL;
@@ -346,11 +346,5 @@ describe("inactive and gone", () => {
     ["still on the machine", "waiting unload m1", none(state({}, LOADED))],
     ["cannot be taken off", "failing task", none(state({ error: ERROR }, LOADED))],
     ["its machine is away", "away m1", none({ assigned: [on("m1", "loaded", false)] })],
-  ]);
-  table({ ...goal, state: "gone" }, [
-    ["gone", "reached", undefined],
-    ["another unit took the name", "reached", view({ identity: 8 })],
-    ["still stopping", "waiting unload m1", none(state({}))],
-    ["its machine is away", "away m1", none({ assigned: [on("m1", "launched", false)] })],
   ]);
 });

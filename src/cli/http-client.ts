@@ -1,0 +1,301 @@
+import { readFileSync } from "node:fs";
+import { stat } from "node:fs/promises";
+import { type ClientRequest, request as httpRequest, type IncomingMessage } from "node:http";
+import { request as httpsRequest, type RequestOptions } from "node:https";
+import type { ErrorBody } from "../api/protocol.ts";
+import type { Clock } from "../runtime/clock.ts";
+import { withDeadline } from "../runtime/deadline.ts";
+import { errorMessage, FleetError, isFleetError } from "../runtime/errors.ts";
+
+/** The API refused, in its own words. */
+export class ApiError extends FleetError {
+  readonly status: number;
+  readonly body: ErrorBody["error"];
+
+  constructor(status: number, body: ErrorBody["error"]) {
+    super("api-refused", body.message);
+    this.name = "ApiError";
+    this.status = status;
+    this.body = body;
+  }
+}
+
+export interface HttpClientOptions {
+  readonly clock: Clock;
+  /** One or several, comma separated: the first that answers is used. */
+  readonly endpoint: string;
+  /** From the call to the head of the answer; with JSON answers, to their end. */
+  readonly deadlineMs: number;
+  readonly tls: {
+    readonly caFile?: string | undefined;
+    readonly certFile?: string | undefined;
+    readonly keyFile?: string | undefined;
+  };
+  readonly debug?: (text: string) => void;
+}
+
+export interface HttpCall {
+  readonly method: "GET" | "POST";
+  /** With the query, below the endpoint. */
+  readonly path: string;
+  readonly body?: unknown;
+  /** More than the client's own, for calls whose work grows with what is asked. */
+  readonly deadlineMs?: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+interface Endpoint {
+  /** As given, for messages. */
+  readonly text: string;
+  readonly secure: boolean;
+  readonly options: RequestOptions;
+  readonly socketPath?: string;
+}
+
+/** HTTP over a unix socket or TCP, with a deadline on everything and errors that say what to do. */
+export class HttpClient {
+  readonly #options: HttpClientOptions;
+  #endpoints: readonly Endpoint[];
+
+  constructor(options: HttpClientOptions) {
+    this.#options = options;
+    this.#endpoints = options.endpoint
+      .split(",")
+      .map((text) => parseEndpoint(text.trim(), options.tls));
+  }
+
+  async json<T>(call: HttpCall): Promise<T> {
+    return this.#limited(call, async (signal) => {
+      const response = await this.#open(call, signal);
+      return parseJson<T>(await readText(response));
+    });
+  }
+
+  /** The answer as it comes in; the deadline ends with its head. `signal` cuts it off. */
+  async stream(call: HttpCall): Promise<IncomingMessage> {
+    const cut = new AbortController();
+    const response = await this.#limited(call, (signal) => {
+      signal.addEventListener("abort", () => cut.abort(signal.reason), { once: true });
+      return this.#open(call, cut.signal);
+    });
+    const onAbort = () => cut.abort(call.signal?.reason);
+    call.signal?.addEventListener("abort", onAbort, { once: true });
+    response.once("close", () => call.signal?.removeEventListener("abort", onAbort));
+    return response;
+  }
+
+  /** Newline-delimited JSON. Ends when `signal` aborts; `api-unavailable` when the connection is cut. */
+  async *lines<T>(call: HttpCall): AsyncGenerator<T> {
+    const response = await this.stream(call);
+    response.setEncoding("utf8");
+    let rest = "";
+    try {
+      for await (const chunk of response) {
+        const parts = `${rest}${chunk}`.split("\n");
+        rest = parts.pop() ?? "";
+        for (const part of parts) if (part !== "") yield parseJson<T>(part);
+      }
+    } catch (error) {
+      if (call.signal?.aborted === true) return;
+      if (isFleetError(error)) throw error;
+      throw new FleetError("api-unavailable", `the connection was cut: ${errorMessage(error)}`, {
+        cause: error,
+        retriable: true,
+      });
+    }
+  }
+
+  #limited<T>(call: HttpCall, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const deadlineMs = Math.max(call.deadlineMs ?? 0, this.#options.deadlineMs);
+    const where = this.#endpoints.map(({ text }) => text).join(", ");
+    const onDeadline = () =>
+      new FleetError(
+        "api-unavailable",
+        `no answer from ${where} within ${deadlineMs / 1000} s: look at fleetd-ts there (systemctl status fleetd-ts), or allow more with --request-timeout`,
+        { retriable: true },
+      );
+    return withDeadline(this.#options.clock, { deadlineMs, signal: call.signal, onDeadline }, work);
+  }
+
+  /** The head of the answer of the first endpoint that can be connected to; that one is used from then on. */
+  async #open(call: HttpCall, signal: AbortSignal): Promise<IncomingMessage> {
+    const errors: FleetError[] = [];
+    const shareMs = this.#options.deadlineMs / this.#endpoints.length;
+    for (const endpoint of this.#endpoints) {
+      try {
+        const response = await this.#send(endpoint, call, { signal, connectMs: shareMs });
+        this.#endpoints = [endpoint];
+        this.#options.debug?.(
+          `${call.method} ${endpoint.text} ${call.path} ${response.statusCode}`,
+        );
+        if ((response.statusCode ?? 500) < 400) return response;
+        throw await apiError(response);
+      } catch (error) {
+        if (!isFleetError(error, "api-unavailable") || signal.aborted) throw error;
+        errors.push(error);
+      }
+    }
+    const [first] = errors;
+    if (errors.length === 1 && first !== undefined) throw first;
+    throw new FleetError("api-unavailable", errors.map(({ message }) => message).join("\n"), {
+      retriable: true,
+    });
+  }
+
+  #send(
+    endpoint: Endpoint,
+    call: HttpCall,
+    limits: { readonly signal: AbortSignal; readonly connectMs: number },
+  ): Promise<IncomingMessage> {
+    const body = call.body === undefined ? undefined : JSON.stringify(call.body);
+    return new Promise((resolve, reject) => {
+      const options: RequestOptions = {
+        ...endpoint.options,
+        path: `${endpoint.options.path ?? ""}${call.path}`,
+        method: call.method,
+        signal: limits.signal,
+        // One connection per call: an idle one would keep the process from ending.
+        agent: false,
+        headers: { ...(call.method === "POST" ? { "content-type": "application/json" } : {}) },
+      };
+      const request: ClientRequest = endpoint.secure ? httpsRequest(options) : httpRequest(options);
+      const cancel = this.#options.clock.setTimer(limits.connectMs, () =>
+        request.destroy(new Error(`no connection within ${limits.connectMs / 1000} s`)),
+      );
+      request.once("socket", (socket) =>
+        socket.once(endpoint.secure ? "secureConnect" : "connect", cancel),
+      );
+      request.once("response", resolve);
+      request.once("close", cancel);
+      request.on("error", (error) => {
+        if (limits.signal.aborted) reject(limits.signal.reason);
+        else unreachable(endpoint, error).then(reject, reject);
+      });
+      request.end(body);
+    });
+  }
+}
+
+function parseEndpoint(text: string, tls: HttpClientOptions["tls"]): Endpoint {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || text.startsWith("/")) {
+    throw new FleetError(
+      "usage",
+      `--endpoint ${text}: URL scheme undefined: use unix:///run/fleet.sock, http://host:port or https://host:port`,
+    );
+  }
+  switch (url.protocol) {
+    case "unix:":
+    case "file:":
+      if (url.host !== "") {
+        throw new FleetError(
+          "usage",
+          `--endpoint ${text}: unable to connect to host "${url.host}" with scheme "${url.protocol.slice(0, -1)}": use three slashes`,
+        );
+      }
+      return {
+        text,
+        secure: false,
+        options: { socketPath: url.pathname },
+        socketPath: url.pathname,
+      };
+    case "http:":
+    case "https:":
+      return {
+        text,
+        secure: url.protocol === "https:",
+        options: {
+          host: url.hostname.replace(/^\[|\]$/g, ""),
+          port: url.port === "" ? (url.protocol === "https:" ? 443 : 80) : Number(url.port),
+          path: url.pathname.replace(/\/+$/, ""),
+          ...readTls(tls),
+        },
+      };
+    default:
+      throw new FleetError("usage", `--endpoint ${text}: unknown scheme ${url.protocol}`);
+  }
+}
+
+function readTls(tls: HttpClientOptions["tls"]): RequestOptions {
+  const read = (path: string | undefined) => {
+    try {
+      return path === undefined ? undefined : readFileSync(path);
+    } catch (error) {
+      throw new FleetError("usage", `cannot read the TLS file ${path}: ${errorMessage(error)}`);
+    }
+  };
+  const [ca, cert, key] = [read(tls.caFile), read(tls.certFile), read(tls.keyFile)];
+  return { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };
+}
+
+async function unreachable(endpoint: Endpoint, error: Error): Promise<FleetError> {
+  const code = "code" in error ? error.code : undefined;
+  const what = await adviceFor(endpoint, code, error);
+  return new FleetError("api-unavailable", `cannot reach fleetd-ts at ${endpoint.text}: ${what}`, {
+    cause: error,
+    retriable: true,
+  });
+}
+
+async function adviceFor(endpoint: Endpoint, code: unknown, error: Error): Promise<string> {
+  const { socketPath } = endpoint;
+  if (socketPath === undefined) {
+    return `${errorMessage(error) || code}: is it running there, and listening on that address?`;
+  }
+  switch (code) {
+    case "ENOENT":
+      return "there is no such socket, so the daemon is not running: systemctl status fleetd-ts (or name another with --endpoint)";
+    case "ECONNREFUSED":
+      return "nobody listens on the socket, so the daemon is not running: systemctl status fleetd-ts";
+    case "EACCES":
+    case "EPERM":
+      return `permission denied: use sudo, or join the group ${await groupOf(socketPath)}`;
+    default:
+      return `${errorMessage(error)}: systemctl status fleetd-ts`;
+  }
+}
+
+async function groupOf(path: string): Promise<string> {
+  try {
+    const { gid } = await stat(path);
+    const line = readFileSync("/etc/group", "utf8")
+      .split("\n")
+      .find((entry) => entry.split(":")[2] === String(gid));
+    return line?.split(":")[0] ?? String(gid);
+  } catch {
+    return "that owns it";
+  }
+}
+
+async function apiError(response: IncomingMessage): Promise<ApiError> {
+  const status = response.statusCode ?? 500;
+  const text = await readText(response);
+  try {
+    const { error } = parseJson<Partial<ErrorBody>>(text);
+    if (error !== undefined) return new ApiError(status, error);
+  } catch {
+    // Not from fleetd-ts: its text is all there is.
+  }
+  const message = `HTTP ${status} from something that is not the API of fleetd-ts: ${text.slice(0, 200).trim()}`;
+  return new ApiError(status, { code: "internal", message });
+}
+
+async function readText(response: IncomingMessage): Promise<string> {
+  response.setEncoding("utf8");
+  let text = "";
+  for await (const chunk of response) text += chunk;
+  return text;
+}
+
+function parseJson<T>(text: string): T {
+  try {
+    const value: T = JSON.parse(text);
+    return value;
+  } catch (error) {
+    throw new FleetError(
+      "api-refused",
+      `the answer is not JSON, so it is not the API of fleetd-ts: ${text.slice(0, 200)}`,
+      { cause: error },
+    );
+  }
+}

@@ -1,0 +1,16 @@
+#!/usr/bin/env node
+import { systemClock } from "../runtime/system-clock.ts";
+import { runCommandLine } from "./program.ts";
+
+// The reader went away (`| head`): nobody is left to write to.
+process.stdout.on("error", (error: Error & { code?: string }) => {
+  process.exit(error.code === "EPIPE" ? 0 : 1);
+});
+
+process.exitCode = await runCommandLine(process.argv.slice(2), {
+  clock: systemClock,
+  environment: process.env,
+  writeOut: (text) => process.stdout.write(text),
+  writeError: (text) => process.stderr.write(text),
+  width: process.stdout.isTTY && process.stderr.isTTY ? process.stderr.columns : undefined,
+});

@@ -1,0 +1,130 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { ClusterTrust } from "../../src/agent/cluster-trust.ts";
+import type { RecordFolder } from "../../src/agent/host.ts";
+import { isFleetError } from "../../src/runtime/errors.ts";
+import {
+  deleteKey,
+  openVirtualWorld,
+  putRecord,
+  readRecord,
+  type VirtualWorld,
+} from "../support/virtual-world.ts";
+
+class MapFolder implements RecordFolder {
+  readonly texts = new Map<string, string>();
+  async read(name: string): Promise<string | undefined> {
+    return this.texts.get(name);
+  }
+  async write(name: string, text: string): Promise<void> {
+    this.texts.set(name, text);
+  }
+  async remove(name: string): Promise<void> {
+    this.texts.delete(name);
+  }
+  async list(): Promise<readonly string[]> {
+    return [...this.texts.keys()].sort();
+  }
+}
+
+function trustIn(world: VirtualWorld, persistent = new MapFolder()) {
+  const { store, keys, random } = world;
+  return { trust: new ClusterTrust({ store, keys, random, persistent }), persistent };
+}
+
+describe("ClusterTrust", () => {
+  test("founds a cluster in an empty registry and trusts it from then on", async () => {
+    const world = openVirtualWorld();
+    const { trust, persistent } = trustIn(world);
+    const first = await trust.check();
+    assert.equal(first.type, "trusted");
+    assert.deepEqual(await readRecord(world.store, world.keys.clusterId), {
+      id: trust.membership().clusterId,
+    });
+    const again = trustIn(world, persistent);
+    assert.deepEqual(await again.trust.check(), first);
+  });
+
+  test("two machines that begin at once are of one cluster", async () => {
+    const world = openVirtualWorld();
+    const [one, two] = await Promise.all([
+      trustIn(world).trust.check(),
+      trustIn(world).trust.check(),
+    ]);
+    assert.deepEqual(one, two);
+  });
+
+  test("is detached from a registry without a cluster id and does not found a second one (I5)", async () => {
+    const world = openVirtualWorld();
+    const { trust } = trustIn(world);
+    await trust.check();
+    await deleteKey(world.store, world.keys.clusterId);
+    assert.deepEqual(await trust.check(), { type: "detached", why: { type: "no-cluster" } });
+    assert.equal(await readRecord(world.store, world.keys.clusterId), undefined);
+  });
+
+  test("is detached from a foreign cluster", async () => {
+    const world = openVirtualWorld();
+    const { trust } = trustIn(world);
+    await trust.check();
+    const stored = trust.membership().clusterId;
+    await putRecord(world.store, world.keys.clusterId, { id: "foreign" });
+    assert.deepEqual(await trust.check(), {
+      type: "detached",
+      why: { type: "other-cluster", found: "foreign", stored },
+    });
+  });
+
+  test("is detached from another store that carries the same cluster id", async () => {
+    const world = openVirtualWorld();
+    const { trust, persistent } = trustIn(world);
+    await trust.check();
+    const other = openVirtualWorld(2);
+    await putRecord(other.store, other.keys.clusterId, { id: trust.membership().clusterId });
+    for (let write = 0; write < 5; write += 1)
+      await putRecord(other.store, "/elsewhere", { write });
+    assert.deepEqual(await trustIn(other, persistent).trust.check(), {
+      type: "detached",
+      why: { type: "other-store" },
+    });
+  });
+
+  test("is detached from an older state of the same store", async () => {
+    const world = openVirtualWorld();
+    const { trust } = trustIn(world);
+    await trust.check();
+    trust.saw(1_000);
+    const verdict = await trust.check();
+    assert.equal(verdict.type, "detached");
+    assert.equal(verdict.type === "detached" && verdict.why.type, "older-revision");
+  });
+
+  test("remembers over a restart what it has seen", async () => {
+    const world = openVirtualWorld();
+    const { trust, persistent } = trustIn(world);
+    await trust.check();
+    trust.saw(50);
+    await trust.save();
+    const verdict = await trustIn(world, persistent).trust.check();
+    assert.deepEqual(verdict.type === "detached" && verdict.why.type, "older-revision");
+  });
+
+  test("is attached again once an operator adopts what is there", async () => {
+    const world = openVirtualWorld();
+    const { trust } = trustIn(world);
+    await trust.check();
+    await deleteKey(world.store, world.keys.clusterId);
+    await trust.adopt(await trust.found());
+    assert.equal((await trust.check()).type, "trusted");
+  });
+
+  test("refuses a damaged record instead of founding anew", async () => {
+    const world = openVirtualWorld();
+    const { trust, persistent } = trustIn(world);
+    persistent.texts.set("cluster", "{");
+    await assert.rejects(
+      trust.check(),
+      (error) => isFleetError(error, "host-io") && /damaged/.test(error.message),
+    );
+  });
+});

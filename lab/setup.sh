@@ -2,7 +2,8 @@
 # Brings what the sources need onto this machine: npm packages always, Debian packages for real machines.
 # Sourced by start.sh, test/run.sh and test/check.sh. Does nothing, quickly, where everything is there.
 PROJECT=$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")
-DEBIAN_PACKAGES="systemd-container dbus iproute2 procps etcd-server etcd-client"
+# libatomic1 is what the pinned Node needs beside the C library; Debian's smallest installation lacks it.
+DEBIAN_PACKAGES="systemd-container dbus iproute2 procps etcd-server etcd-client libatomic1"
 
 # A progress line with the seconds since the script began; `fail` ends it with what to do.
 step() { printf '%3ds  %s\n' "$SECONDS" "$*"; }
@@ -16,8 +17,9 @@ no_machines_because() {
     echo "this is not Debian; install what provides: $(missing_debian_packages)"; fi; }
 
 missing_debian_packages() { # judged by what they bring, which other packages may bring too
-  local package; local -A brings=([systemd-container]=bin/systemd-nspawn [dbus]=lib/systemd/system/dbus.service [iproute2]=bin/ip
-    [procps]=sbin/sysctl [etcd-server]=bin/etcd [etcd-client]=bin/etcdctl)
+  local package multiarch; multiarch=$(uname -m)-linux-gnu
+  local -A brings=([libatomic1]=lib/$multiarch/libatomic.so.1 [systemd-container]=bin/systemd-nspawn [dbus]=lib/systemd/system/dbus.service
+    [iproute2]=bin/ip [procps]=sbin/sysctl [etcd-server]=bin/etcd [etcd-client]=bin/etcdctl)
   for package in $DEBIAN_PACKAGES; do
     [ -e "/usr/${brings[$package]}" ] || [ -e "/${brings[$package]}" ] || printf '%s ' "$package"; done; }
 
@@ -54,5 +56,7 @@ install_npm_packages() {
   # Not `npm ci`: registries that lack other platforms' binaries leave holes in the lock file, which it refuses.
   (cd "$PROJECT" && npm install --no-audit --no-fund --loglevel=error) > "$log" 2>&1 </dev/null || { tail -n 12 "$log" >&2
     fail "npm install failed (all of its output: $log). Is the registry within reach? See 'npm config get registry'."; }
+  "$PROJECT/node_modules/node/bin/node" --version >> "$log" 2>&1 || { tail -n 1 "$log" >&2
+    fail "the pinned Node does not start here. On Debian: apt-get install libatomic1"; }
   npm_packages_match || fail "npm install left something out; its output: $log. Try: rm -r node_modules && npm install"
   rm -f "$log"; }

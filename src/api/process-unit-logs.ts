@@ -1,0 +1,54 @@
+import { spawn } from "node:child_process";
+import { PassThrough } from "node:stream";
+import type { JournalOptions, TextProcess, UnitLogs } from "./unit-logs.ts";
+
+export interface ProcessUnitLogsOptions {
+  /** Program and first arguments, where they are not simply `journalctl` and `systemctl`. */
+  readonly journalctl?: readonly string[];
+  readonly systemctl?: readonly string[];
+}
+
+/** journalctl(1) and systemctl(1) as child processes. */
+export function processUnitLogs(options: ProcessUnitLogsOptions = {}): UnitLogs {
+  const { journalctl = ["journalctl"], systemctl = ["systemctl"] } = options;
+  return {
+    journal: (journal) => start([...journalctl, ...journalArguments(journal)]),
+    status: (unit) => start([...systemctl, "status", "-l", "--no-pager", "--", unit]),
+  };
+}
+
+function journalArguments({ unit, lines, output, follow }: JournalOptions): readonly string[] {
+  return [
+    `--unit=${unit}`,
+    "--no-pager",
+    `--lines=${lines}`,
+    `--output=${output}`,
+    ...(follow ? ["--follow"] : []),
+  ];
+}
+
+function start([program = "", ...args]: readonly string[]): TextProcess {
+  const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"] });
+  const output = new PassThrough();
+  child.stdout.pipe(output, { end: false });
+  child.stderr.pipe(output, { end: false });
+  const exitStatus = new Promise<number>((resolve) => {
+    child.once("error", (error) => {
+      output.end(`cannot run ${program}: ${error.message}\n`);
+      resolve(127);
+    });
+    // `close` comes after both pipes have given out all they had.
+    child.once("close", (code) => {
+      output.end();
+      resolve(code ?? 128);
+    });
+  });
+  return {
+    output,
+    exitStatus,
+    stop: () => {
+      child.kill("SIGTERM");
+      output.destroy();
+    },
+  };
+}

@@ -1,0 +1,77 @@
+import * as v from "valibot";
+import { type ApiContext, notices } from "./context.ts";
+import { decodeBody } from "./decode-body.ts";
+import { type ApiRequest, badRequest, json, Refusal, type Reply } from "./http.ts";
+import type { ApplyBody, ManifestBody, UnitsBody } from "./protocol.ts";
+import type { Route } from "./router.ts";
+
+const CHANGES_MAX = 10_000;
+const NAMES_MAX = 10_000;
+
+export function v2UnitRoutes(context: ApiContext): readonly Route[] {
+  return [
+    { path: "units", methods: { GET: (request) => getUnits(context, request) } },
+    { path: "units/:name/manifest", methods: { GET: (request) => getManifest(context, request) } },
+    { path: "apply", methods: { POST: (request) => apply(context, request) } },
+  ];
+}
+
+async function getUnits(context: ApiContext, request: ApiRequest): Promise<Reply> {
+  const names = request.query.getAll("unit");
+  if (names.length > NAMES_MAX) throw badRequest(`more than ${NAMES_MAX} units in one request`);
+  const { read } = context.registry;
+  const [{ revision, units }, cluster] = await Promise.all([
+    read.units(names.length === 0 ? undefined : [...new Set(names)], request.call),
+    read.cluster(request.call),
+  ]);
+  const leader = cluster.leader !== undefined;
+  const body: UnitsBody = {
+    revision,
+    units,
+    notices: notices(context, { leader, reachable: true, units }),
+  };
+  return json(200, body);
+}
+
+async function getManifest({ registry }: ApiContext, request: ApiRequest): Promise<Reply> {
+  const name = request.params["name"] ?? "";
+  const manifest = await registry.manifest(name, request.call);
+  if (manifest === undefined) throw new Refusal(404, "not-found", `unit ${name} does not exist`);
+  const body: ManifestBody = { name, ...manifest };
+  return json(200, body);
+}
+
+const name = v.string();
+const desired = v.picklist(["inactive", "loaded", "launched"]);
+const applyRequest = v.looseObject({
+  changes: v.pipe(
+    v.array(
+      v.variant("type", [
+        v.object({
+          type: v.literal("submit"),
+          name,
+          content: v.exactOptional(v.string()),
+          dropIns: v.exactOptional(v.array(v.object({ name: v.string(), content: v.string() }))),
+          desired: v.exactOptional(desired),
+          replace: v.exactOptional(v.boolean()),
+        }),
+        v.object({ type: v.literal("desire"), name, desired }),
+        v.object({ type: v.literal("restart"), name }),
+        v.object({ type: v.literal("destroy"), name }),
+      ]),
+    ),
+    v.maxLength(CHANGES_MAX),
+  ),
+});
+
+async function apply({ registry }: ApiContext, request: ApiRequest): Promise<Reply> {
+  const { changes } = decodeBody(applyRequest, await request.body());
+  const outcome = await registry.apply(changes, request.call);
+  if (outcome.type === "invalid") {
+    // Places in a unit file begin with its name anyway.
+    const named = outcome.message.startsWith(outcome.name);
+    throw badRequest(named ? outcome.message : `${outcome.name}: ${outcome.message}`);
+  }
+  const body: ApplyBody = { results: outcome.results };
+  return json(200, body);
+}

@@ -1,0 +1,126 @@
+import type { ServerResponse } from "node:http";
+import * as v from "valibot";
+import type { UnitListener, WatchUpdate } from "../registry/cluster-watch.ts";
+import type { Clock } from "../runtime/clock.ts";
+import { type ApiContext, notices } from "./context.ts";
+import { decodeBody } from "./decode-body.ts";
+import type { ApiRequest, Reply } from "./http.ts";
+import type { Notice, WatchLine } from "./protocol.ts";
+import type { Route } from "./router.ts";
+
+const UNITS_MAX = 10_000;
+/** A client may take silence of 5 s for a dead connection. */
+const ALIVE_MS = 2_000;
+/** A client that takes nothing for so long is cut off. */
+const STALLED_MS = 30_000;
+
+export function v2WatchRoutes(context: ApiContext): readonly Route[] {
+  return [{ path: "watch", methods: { POST: (request) => watch(context, request) } }];
+}
+
+const watchRequest = v.looseObject({
+  units: v.pipe(v.array(v.string()), v.maxLength(UNITS_MAX)),
+});
+
+async function watch(context: ApiContext, request: ApiRequest): Promise<Reply> {
+  const { units } = decodeBody(watchRequest, await request.body());
+  // Before the head is sent, so that a registry that is away is a status and not a line.
+  const listener = await context.registry.watch.open(units, request.call);
+  return {
+    type: "stream",
+    status: 200,
+    headers: { "content-type": "application/x-ndjson" },
+    cancel: () => listener.close(),
+    write: async (response) => {
+      try {
+        await new WatchStream(context, response).run(listener, request.signal);
+      } finally {
+        listener.close();
+      }
+    },
+  };
+}
+
+class WatchStream {
+  readonly #context: ApiContext;
+  readonly #response: ServerResponse;
+  #told: readonly Notice[] = [];
+  #state = { leader: true, reachable: true };
+
+  constructor(context: ApiContext, response: ServerResponse) {
+    this.#context = context;
+    this.#response = response;
+  }
+
+  async run(listener: UnitListener, signal: AbortSignal): Promise<void> {
+    const first = await listener.next(signal);
+    this.#state = first;
+    this.#told = this.#notices();
+    await this.#write([...unitLines(first), { type: "synced", notices: this.#told }], signal);
+    const cancel = repeat(this.#context.clock, ALIVE_MS, () => this.#sayAlive());
+    try {
+      for (;;) {
+        const update = await listener.next(signal);
+        this.#state = update;
+        await this.#write([...unitLines(update), ...this.#noticeLines()], signal);
+      }
+    } finally {
+      cancel();
+    }
+  }
+
+  /** Also the moment to notice what changed in the daemon itself. Not while the client is behind: it would only grow the backlog. */
+  #sayAlive(): void {
+    if (this.#response.writableNeedDrain) return;
+    const [line = { type: "alive" } as const] = this.#noticeLines();
+    this.#response.write(text([line]));
+  }
+
+  #notices(): readonly Notice[] {
+    return notices(this.#context, this.#state);
+  }
+
+  #noticeLines(): readonly WatchLine[] {
+    const now = this.#notices();
+    if (JSON.stringify(now) === JSON.stringify(this.#told)) return [];
+    this.#told = now;
+    return [{ type: "notices", notices: now }];
+  }
+
+  async #write(lines: readonly WatchLine[], signal: AbortSignal): Promise<void> {
+    if (lines.length === 0 || this.#response.write(text(lines))) return;
+    const drained = Promise.withResolvers<void>();
+    const cancel = this.#context.clock.setTimer(STALLED_MS, () => this.#response.destroy());
+    const onAbort = () => drained.reject(signal.reason);
+    const onDrain = () => drained.resolve();
+    this.#response.once("drain", onDrain);
+    signal.addEventListener("abort", onAbort, { once: true });
+    try {
+      await drained.promise;
+    } finally {
+      cancel();
+      this.#response.removeListener("drain", onDrain);
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
+}
+
+function unitLines({ units, gone }: WatchUpdate): readonly WatchLine[] {
+  return [
+    ...units.map((unit) => ({ type: "unit", unit }) as const),
+    ...gone.map((name) => ({ type: "gone", name }) as const),
+  ];
+}
+
+function text(lines: readonly WatchLine[]): string {
+  return lines.map((line) => `${JSON.stringify(line)}\n`).join("");
+}
+
+function repeat(clock: Clock, everyMs: number, action: () => void): () => void {
+  let cancel = clock.setTimer(everyMs, tick);
+  function tick(): void {
+    cancel = clock.setTimer(everyMs, tick);
+    action();
+  }
+  return () => cancel();
+}

@@ -1,0 +1,29 @@
+import { runCommandLine } from "../../src/cli/program.ts";
+import { systemClock } from "../../src/runtime/system-clock.ts";
+
+export interface CliResult {
+  readonly exit: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Runs a command line in this process, without a terminal. */
+export async function runCli(
+  args: readonly string[],
+  environment: Readonly<Record<string, string>> = {},
+): Promise<CliResult> {
+  let out = "";
+  let err = "";
+  const exit = await runCommandLine(args, {
+    clock: systemClock,
+    environment,
+    writeOut: (text) => {
+      out += typeof text === "string" ? text : Buffer.from(text).toString();
+    },
+    writeError: (text) => {
+      err += text;
+    },
+    width: undefined,
+  });
+  return { exit, out, err };
+}

@@ -1,3 +1,5 @@
+import { FleetError } from "../runtime/errors.ts";
+
 /**
  * Store port: a small key-value store in the shape of etcd v3. Adapters: `etcd-store.ts`,
  * `embedded-store.ts`. One contract suite (test/contract/store-contract.ts) holds for both.
@@ -8,7 +10,7 @@
  *   3,000) ends it with `store-deadline`. A write that ends so, or with `store-unavailable`, may or may not have been
  *   applied: callers look before they act again. No call is ever repeated behind the caller's back.
  * - Errors are `FleetError`s: `store-unavailable` and `store-deadline` (retriable), `store-compacted`,
- *   `store-future-revision`, `store-too-large` (a value over 1.5 MiB or too many operations), `store-denied`,
+ *   `store-future-revision`, `store-too-large` (keys and values over 1.5 MiB in one transaction, or too many operations), `store-denied`,
  *   `store-corrupt`, `store-closed`.
  */
 export interface Store {
@@ -167,7 +169,10 @@ export interface ReadAllResult {
   readonly items: readonly KeyValue[];
 }
 
-/** Every key of the range as of one revision, page by page. `header.revision` is the revision read. */
+/**
+ * Every key of the range as of one revision, page by page. `header.revision` is the revision read.
+ * Fails, like any read of a revision that is not there, when the store is compacted or replaced between two pages.
+ */
 export async function readAll(
   store: Store,
   range: Range,
@@ -186,6 +191,9 @@ export async function readAll(
       { range, revision: pinned, after: items.at(-1)?.key, keysOnly },
       callOptions,
     );
+    if (page.header.storeId !== first.header.storeId) {
+      throw new FleetError("store-future-revision", "the store was replaced while it was read");
+    }
     items.push(...page.items);
     more = page.more;
   }

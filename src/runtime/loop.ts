@@ -48,8 +48,8 @@ export class Loop {
           againMs = await this.#options.pass(signal);
           failures = 0;
         } catch (error) {
-          if (signal.aborted) break;
           if (isBug(error)) throw error;
+          if (signal.aborted) break;
           failures += 1;
           againMs = backoffMs(failures, this.#options.backoff, this.#options.random.fraction());
           this.#options.logger.warn("pass-failed", {

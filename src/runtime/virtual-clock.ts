@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import type { CancelTimer, Clock } from "./clock.ts";
 
 interface PendingTimer {
@@ -31,6 +32,7 @@ export class VirtualClock implements Clock {
   }
 
   setTimer(delayMs: number, callback: () => void): CancelTimer {
+    assert.ok(!Number.isNaN(delayMs), "a timer's delay is a number");
     const sequence = this.#sequence++;
     this.#timers.set(sequence, { dueMs: this.#nowMs + Math.max(0, delayMs), sequence, callback });
     return () => {
@@ -58,7 +60,8 @@ export class VirtualClock implements Clock {
       next.callback();
       await settle();
     }
-    this.#nowMs = endMs;
+    // What a timer started may have moved time further already.
+    this.#nowMs = Math.max(this.#nowMs, endMs);
   }
 
   #next(): PendingTimer | undefined {

@@ -40,8 +40,8 @@ until now=$(listed); [ "$now" -ge "$machine_count" ]; do
 done
 step "machines listed: $now of $machine_count"
 
-# What a newcomer sees first: one unit placed anywhere, three kept apart, one on every machine.
-first=(hello.service web@1.service web@2.service web@3.service everywhere.service)
+# What a newcomer sees first: one unit placed anywhere, three instances of a template, one unit on every machine.
+first=(hello.service web@red.service web@green.service web@blue.service global.service)
 cd "$PROJECT/examples/units"
 step "starting units: ${first[*]}"
 "$FLEETCTL" start "${first[@]}" || fail "the units did not start; see above, and lab/fleetctl-ts list-units"

@@ -1,0 +1,276 @@
+import { readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { Agent, type AgentStatus } from "../agent/agent.ts";
+import { openDbusSystemd } from "../agent/dbus-systemd.ts";
+import type { Host } from "../agent/host.ts";
+import { openLinuxHost } from "../agent/linux-host.ts";
+import type { Systemd } from "../agent/systemd.ts";
+import type { ListenSpec } from "../api/listen.ts";
+import { processUnitLogs } from "../api/process-unit-logs.ts";
+import type { Notice } from "../api/protocol.ts";
+import { type Api, startApi } from "../api/server.ts";
+import { runEngine } from "../engine/engine.ts";
+import { openEmbeddedStore } from "../registry/embedded-store.ts";
+import { openEtcdStore } from "../registry/etcd-store.ts";
+import { makeKeys } from "../registry/keys.ts";
+import { RECORD_FORMAT } from "../registry/records.ts";
+import { Registry } from "../registry/registry.ts";
+import type { Store } from "../registry/store.ts";
+import { errorMessage, FleetError } from "../runtime/errors.ts";
+import type { Logger } from "../runtime/logger.ts";
+import { systemClock } from "../runtime/system-clock.ts";
+import { systemRandom } from "../runtime/system-random.ts";
+import { VERSION } from "../runtime/version.ts";
+import type { Config } from "./config.ts";
+import { EngineSwitch } from "./engine-switch.ts";
+import { ServiceNotifier } from "./notify.ts";
+
+/** How long handing units over may take before the daemon goes anyway; the unit's TimeoutStopSec= is longer. */
+const HAND_OVER_MAX_MS = 170_000;
+
+/** Runs agent, engine candidate and API of this machine until a signal says to end. */
+export async function runDaemon(config: Config, logger: Logger): Promise<void> {
+  logger.info("starting", { version: VERSION, registry: config.registry });
+  for (const note of config.notes) logger.warn("configuration", { note });
+  if (config.registryIsImplied && config.registry === "embedded") {
+    logger.warn("single-machine", {
+      why: "neither registry nor etcd_servers is set: this machine is a cluster by itself",
+    });
+  }
+  const host = await openLinuxHost({
+    runDirectory: config.runDirectory,
+    stateDirectory: config.stateDirectory,
+  });
+  const systemd = await openDbusSystemd({
+    clock: systemClock,
+    logger,
+    unitsDirectory: config.unitsDirectory,
+  });
+  const store = await openStore(config, logger);
+  try {
+    await runMachine({ config, logger, host, systemd, store });
+  } finally {
+    await store.close();
+    await systemd.close();
+  }
+}
+
+interface Machine {
+  readonly config: Config;
+  readonly logger: Logger;
+  readonly host: Host;
+  readonly systemd: Systemd;
+  readonly store: Store;
+}
+
+async function runMachine({ config, logger, host, systemd, store }: Machine): Promise<void> {
+  const shared = {
+    store,
+    logger,
+    clock: systemClock,
+    random: systemRandom,
+    keys: makeKeys(config.keyPrefix),
+  };
+  const nonce = systemRandom.id();
+  const notifier = new ServiceNotifier(process.env);
+  const engine = new EngineSwitch((expected, signal) =>
+    runEngine({
+      ...shared,
+      machineId: host.machineId,
+      nonce,
+      format: RECORD_FORMAT,
+      expected,
+      options: { bootGraceMs: config.bootGraceMs, lossWindowMs: config.agentTtlMs },
+      signal,
+    }),
+  );
+  const agent = new Agent({
+    ...shared,
+    systemd,
+    host,
+    nonce,
+    ttlMs: config.agentTtlMs,
+    handbackMs: config.handbackMs,
+    startParallelism: config.startParallelism ?? 2 * availableParallelism(),
+    describe: () => describeMachine(config, host),
+    onStatus: (status) => {
+      notifier.status(statusLine(status));
+      if (status.type === "attached" && !config.disableEngine) engine.on(status);
+      // An engine outlives an outage by itself; with the wrong registry it has nothing to decide.
+      if (status.type === "detached") engine.off();
+    },
+  });
+  const running = new AbortController();
+  const registry = new Registry(shared);
+  const ended = agent.run(running.signal);
+  let api: Api | undefined;
+  try {
+    api = await startApi({
+      registry,
+      daemon: {
+        machineId: host.machineId,
+        version: VERSION,
+        singleMachine: config.registry === "embedded",
+        notices: () => notices(agent.status),
+        rejoin: (mode) => agent.rejoin(mode, running.signal),
+      },
+      logs: processUnitLogs(),
+      clock: systemClock,
+      logger,
+      listen: listenSpecs(config),
+      hosts: await ownNames(config, host),
+      peers: { tls: config.insecure ? undefined : tlsFiles(config) },
+      pageLimit: config.tokenLimit,
+    });
+    notifier.ready(statusLine(agent.status));
+    const failed = await Promise.race([nextSignal(), ended.then(() => undefined), engine.crashed]);
+    if (failed !== undefined) logger.info("ending", { signal: failed });
+    await engine.stop();
+    if (await handsOver(config, systemd)) {
+      notifier.status("handing units over");
+      await agent.leave(AbortSignal.any([AbortSignal.timeout(HAND_OVER_MAX_MS), abortOnSignal()]));
+    }
+  } finally {
+    running.abort();
+    await engine.stop();
+    await ended;
+    await api?.close();
+  }
+}
+
+/**
+ * Only a stop for good hands over. At a restart, or when somebody killed the process, the next daemon adopts what runs (I4). A machine that is the whole
+ * cluster has nobody to hand over to.
+ */
+async function handsOver(config: Config, systemd: Systemd): Promise<boolean> {
+  if (config.registry === "embedded") return false;
+  return (await systemd.ownJob()) === "stop" || (await systemd.isSystemStopping());
+}
+
+async function openStore(config: Config, logger: Logger): Promise<Store> {
+  if (config.registry === "embedded") {
+    return openEmbeddedStore({
+      file: `${config.stateDirectory}/registry.db`,
+      clock: systemClock,
+      random: systemRandom,
+    });
+  }
+  return await openEtcdStore({
+    servers: config.etcdServers,
+    clock: systemClock,
+    random: systemRandom,
+    logger,
+    username: config.etcdUsername,
+    password: config.etcdPassword,
+    ca: readOptional(config.etcdCaFile),
+    cert: readOptional(config.etcdCertFile),
+    key: readOptional(config.etcdKeyFile),
+  });
+}
+
+async function describeMachine(config: Config, host: Host) {
+  const facts = await host.facts();
+  const address = config.publicIp ?? facts.address;
+  const [listening] = config.listen;
+  const port = listening?.port;
+  return {
+    address,
+    ...(port === undefined || address === ""
+      ? {}
+      : { api: address.includes(":") ? `[${address}]:${port}` : `${address}:${port}` }),
+    automatic: facts.automatic,
+    metadata: config.metadata,
+    version: VERSION,
+    format: RECORD_FORMAT,
+    capacity: facts.capacity,
+  };
+}
+
+function listenSpecs(config: Config): readonly ListenSpec[] {
+  const mode = config.apiGroup === undefined ? 0o600 : 0o660;
+  const tls = config.insecure ? undefined : tlsFiles(config);
+  return [
+    { type: "unix", path: config.apiSocket, mode, group: config.apiGroup },
+    ...config.listen.map(({ host, port }) => ({
+      type: "tcp" as const,
+      host,
+      port,
+      tls,
+      insecure: config.insecure,
+    })),
+  ];
+}
+
+function tlsFiles(config: Config): { ca: string; cert: string; key: string } | undefined {
+  const { tlsCaFile, tlsCertFile, tlsKeyFile } = config;
+  if (tlsCaFile === undefined || tlsCertFile === undefined || tlsKeyFile === undefined)
+    return undefined;
+  return { ca: readPem(tlsCaFile), cert: readPem(tlsCertFile), key: readPem(tlsKeyFile) };
+}
+
+function readOptional(path: string | undefined): string | undefined {
+  return path === undefined ? undefined : readPem(path);
+}
+
+function readPem(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    throw new FleetError(
+      "config-invalid",
+      `cannot read ${path}, named in fleet.conf: ${errorMessage(error)}`,
+    );
+  }
+}
+
+async function ownNames(config: Config, host: Host): Promise<readonly string[]> {
+  const { address, automatic } = await host.facts();
+  return [config.publicIp, address, automatic["hostname"]].filter(
+    (name) => name !== undefined && name !== "",
+  );
+}
+
+function statusLine(status: AgentStatus): string {
+  switch (status.type) {
+    case "attached":
+      return "in the cluster";
+    case "away":
+      return `the registry is away, units run on: ${status.why}`;
+    case "detached":
+      return "detached: the registry is not this machine's, nothing is changed; see fleetctl-ts rejoin --help";
+  }
+}
+
+function notices(status: AgentStatus): readonly Notice[] {
+  switch (status.type) {
+    case "attached":
+      return [];
+    case "away":
+      return [{ code: "registry-away", message: `the registry is away: ${status.why}` }];
+    case "detached":
+      return [{ code: "detached", message: detachedMessage(status) }];
+  }
+}
+
+function detachedMessage({ why }: Extract<AgentStatus, { type: "detached" }>): string {
+  const what = {
+    "no-cluster": "the registry has been emptied",
+    "other-cluster": "the registry is another cluster's",
+    "other-store": "another store answers in the registry's place",
+    "older-revision": "the registry is older than what this machine has seen of it",
+  }[why.type];
+  return `this machine is detached: ${what}; it starts and stops nothing until fleetctl-ts rejoin --keep (or --discard) is run on it`;
+}
+
+async function nextSignal(): Promise<NodeJS.Signals> {
+  return await new Promise((resolve) => {
+    for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, resolve);
+  });
+}
+
+/** A second signal ends the hand-over at once. */
+function abortOnSignal(): AbortSignal {
+  const controller = new AbortController();
+  void nextSignal().then(() => controller.abort());
+  return controller.signal;
+}

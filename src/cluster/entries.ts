@@ -1,0 +1,94 @@
+import type {
+  AssignmentSpec,
+  BlockedSpec,
+  HistorySpec,
+  MachineSpec,
+  OperatorSpec,
+  PlacementSpec,
+  StateSpec,
+  UnitSpec,
+  Versioned,
+} from "./facts.ts";
+import type { Metadata } from "./machine.ts";
+import type { ReadConstraints } from "./manifest-table.ts";
+import type { Constraints, Neighbour } from "./relations.ts";
+
+/** Everything the registry says of one unit name. */
+export interface UnitEntry {
+  readonly name: string;
+  readonly unit: Versioned<UnitSpec> | undefined;
+  /** Of the manifest the unit's record names; undefined without a record. */
+  readonly constraints: ReadConstraints | undefined;
+  readonly self: Neighbour;
+  readonly placement: Versioned<PlacementSpec> | undefined;
+  readonly blocked: Versioned<BlockedSpec> | undefined;
+  readonly history: Versioned<HistorySpec> | undefined;
+  readonly assignedTo: ReadonlySet<string>;
+  readonly statesOn: ReadonlySet<string>;
+  /** Which of its records cannot be read. While there is one, the unit is left alone. */
+  readonly unreadable: ReadonlySet<string>;
+}
+
+/** A machine that any record names. */
+export interface MachineEntry {
+  readonly id: string;
+  readonly presence: Versioned<MachineSpec> | undefined;
+  readonly operator: Versioned<OperatorSpec> | undefined;
+  readonly inRoster: boolean;
+  readonly metadata: Metadata;
+  readonly assignments: ReadonlyMap<string, Versioned<AssignmentSpec>>;
+  readonly states: ReadonlyMap<string, Versioned<StateSpec>>;
+  /** Non-global units placed here. */
+  readonly placed: ReadonlySet<string>;
+  /** Units placed, assigned or still held here. A state that says `name-taken` holds nothing. */
+  readonly occupants: ReadonlyMap<string, Neighbour>;
+  /** Occupants that say Conflicts= or Replaces=. */
+  readonly guarded: ReadonlySet<string>;
+  /** Which of its records cannot be read. While there is one, nothing is put there and nothing taken away. */
+  readonly unreadable: ReadonlySet<string>;
+}
+
+/** Somebody wants it loaded or launched. */
+export function isWanted(
+  entry: UnitEntry | undefined,
+): entry is UnitEntry & { unit: Versioned<UnitSpec> } {
+  return entry?.unit !== undefined && entry.unit.record.desired !== "inactive";
+}
+
+export function isPresent(machine: MachineEntry | undefined): boolean {
+  return (
+    machine !== undefined && (machine.presence !== undefined || machine.unreadable.has("machine"))
+  );
+}
+
+/** Takes new units, as far as the machine itself is concerned. */
+export function isOpen({ presence, operator, unreadable }: MachineEntry): boolean {
+  return (
+    presence !== undefined &&
+    unreadable.size === 0 &&
+    !presence.record.leaving &&
+    !(operator?.record.cordoned ?? false) &&
+    !(operator?.record.draining ?? false)
+  );
+}
+
+export function knownConstraints(entry: UnitEntry): Constraints | undefined {
+  return entry.constraints?.type === "known" ? entry.constraints.constraints : undefined;
+}
+
+/** The agent found a unit of this name that is not fleet-ts's (I11). */
+export function isNameTaken(state: Versioned<StateSpec> | undefined): boolean {
+  return state?.record.error?.code === "name-taken";
+}
+
+/** The older unit goes first and stays where two cannot be together. Two made by one transaction are told apart by name. */
+export function compareAge(left: UnitEntry, right: UnitEntry): number {
+  const byIdentity = (left.unit?.createRevision ?? 0) - (right.unit?.createRevision ?? 0);
+  return byIdentity !== 0
+    ? byIdentity
+    : left.name < right.name
+      ? -1
+      : left.name > right.name
+        ? 1
+        : 0;
+}

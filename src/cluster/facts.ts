@@ -1,0 +1,112 @@
+import type { Manifest } from "../units/manifest.ts";
+import type { DesiredState } from "../units/unit-state.ts";
+import type { Reason } from "./reason.ts";
+
+/**
+ * What the registry says, as the core reads it: one fact per key. The records may carry more than these fields;
+ * whoever writes one back spreads the one it read.
+ */
+export interface Versioned<T> {
+  readonly record: T;
+  readonly createRevision: number;
+  readonly modRevision: number;
+}
+
+/** `unreadable`: there is a record, but this version cannot read it. It must never count as absent. */
+export type FactValue<T> = Versioned<T> | "unreadable" | undefined;
+
+export type ClusterFact =
+  | { readonly kind: "unit"; readonly unit: string; readonly value: FactValue<UnitSpec> }
+  | { readonly kind: "file"; readonly manifest: string; readonly value: FactValue<Manifest> }
+  | { readonly kind: "machine"; readonly machineId: string; readonly value: FactValue<MachineSpec> }
+  | { readonly kind: "roster"; readonly machineId: string; readonly value: FactValue<object> }
+  | {
+      readonly kind: "operator";
+      readonly machineId: string;
+      readonly value: FactValue<OperatorSpec>;
+    }
+  | { readonly kind: "placement"; readonly unit: string; readonly value: FactValue<PlacementSpec> }
+  | {
+      readonly kind: "assignment";
+      readonly machineId: string;
+      readonly unit: string;
+      readonly value: FactValue<AssignmentSpec>;
+    }
+  | {
+      readonly kind: "state";
+      readonly machineId: string;
+      readonly unit: string;
+      readonly value: FactValue<StateSpec>;
+    }
+  | { readonly kind: "blocked"; readonly unit: string; readonly value: FactValue<BlockedSpec> }
+  | { readonly kind: "history"; readonly unit: string; readonly value: FactValue<HistorySpec> };
+
+export interface UnitSpec {
+  readonly desired: DesiredState;
+  readonly manifest: string;
+  readonly restarts: number;
+  readonly global: boolean;
+}
+
+export interface MachineSpec {
+  readonly automatic: Readonly<Record<string, string>>;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly format: number;
+  readonly leaving: boolean;
+}
+
+export interface OperatorSpec {
+  readonly metadata: Readonly<Record<string, string | null>>;
+  readonly cordoned: boolean;
+  readonly draining: boolean;
+  /** Confirms that the machine is lost although many vanished at once. */
+  readonly evacuate?: unknown;
+}
+
+export interface PlacementSpec {
+  readonly machine: string;
+  readonly identity: number;
+}
+
+export interface AssignmentSpec {
+  readonly identity: number;
+  readonly manifest: string;
+  readonly target: "loaded" | "launched";
+  readonly restarts: number;
+  readonly global: boolean;
+}
+
+export interface StateSpec {
+  readonly identity?: number;
+  readonly manifest: string;
+  readonly error?: { readonly code: string };
+}
+
+export interface BlockedSpec {
+  readonly identity: number;
+  readonly sinceMs: number;
+  readonly reasons: readonly BlockedReason[];
+}
+
+export interface BlockedReason {
+  readonly reason: Reason;
+  /** How many machines it holds for; 0: the unit itself. */
+  readonly machines: number;
+  readonly examples: readonly string[];
+}
+
+export interface HistorySpec {
+  readonly entries: readonly HistoryEntry[];
+}
+
+export interface HistoryEntry {
+  readonly machine: string;
+  readonly fromMs: number;
+  readonly untilMs?: number;
+  readonly why?: string;
+}
+
+/** Orders by code units, the same everywhere. */
+export function compareText(left: string, right: string): number {
+  return left < right ? -1 : left > right ? 1 : 0;
+}

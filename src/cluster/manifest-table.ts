@@ -1,0 +1,139 @@
+import type { Manifest } from "../units/manifest.ts";
+import { NO_REQUIREMENTS, type Requirements } from "../units/requirements.ts";
+import type { FactValue } from "./facts.ts";
+import type { UnitReason } from "./reason.ts";
+import { type Constraints, makeConstraints } from "./relations.ts";
+
+/** What a unit's [X-Fleet] section asks for, or why it is not known. `unreadable`: leave the unit alone. */
+export type ReadConstraints =
+  | { readonly type: "known"; readonly constraints: Constraints }
+  | { readonly type: "problem"; readonly reason: UnitReason }
+  | { readonly type: "unreadable" };
+
+/** Reads the requirements of a unit from its manifest; specifiers need its name. Throws an Error whose message says what is wrong. */
+export type RequirementsReader = (unit: string, manifest: Manifest) => Requirements;
+
+export interface UnusedManifest {
+  readonly manifest: string;
+  readonly modRevision: number;
+}
+
+const MISSING: ReadConstraints = { type: "problem", reason: { type: "manifest-missing" } };
+const UNREADABLE: ReadConstraints = { type: "unreadable" };
+const UNCONSTRAINED: ReadConstraints = {
+  type: "known",
+  constraints: makeConstraints(NO_REQUIREMENTS),
+};
+
+interface ManifestEntry {
+  value: FactValue<Manifest>;
+  /** How many records name it, by unit. */
+  readonly users: Map<string, number>;
+  readonly parsed: Map<string, ReadConstraints>;
+}
+
+/** Manifests by hash: who uses them, and what they ask for, each parsed once per unit. */
+export class ManifestTable {
+  readonly #read: RequirementsReader;
+  readonly #entries = new Map<string, ManifestEntry>();
+  readonly #unused = new Set<string>();
+
+  constructor(read: RequirementsReader) {
+    this.#read = read;
+  }
+
+  /** Gives the units for which something may have changed. */
+  set(manifest: string, value: FactValue<Manifest>): readonly string[] {
+    const entry = this.#entry(manifest);
+    // The key is the hash of the content: a readable one never turns into another.
+    const same = isReadable(entry.value) && isReadable(value);
+    entry.value = value;
+    this.#settle(manifest, entry);
+    if (same) return [];
+    entry.parsed.clear();
+    return [...entry.users.keys()];
+  }
+
+  addUser(manifest: string, unit: string): void {
+    const entry = this.#entry(manifest);
+    entry.users.set(unit, (entry.users.get(unit) ?? 0) + 1);
+    this.#settle(manifest, entry);
+  }
+
+  removeUser(manifest: string, unit: string): void {
+    const entry = this.#entry(manifest);
+    const left = (entry.users.get(unit) ?? 0) - 1;
+    if (left > 0) {
+      entry.users.set(unit, left);
+    } else {
+      entry.users.delete(unit);
+      entry.parsed.delete(unit);
+    }
+    this.#settle(manifest, entry);
+  }
+
+  constraints(manifest: string, unit: string): ReadConstraints {
+    const entry = this.#entries.get(manifest);
+    if (entry?.value === undefined) return MISSING;
+    if (entry.value === "unreadable") return UNREADABLE;
+    const known = entry.parsed.get(unit);
+    if (known !== undefined) return known;
+    const parsed = this.#parse(unit, entry.value.record);
+    if (entry.users.has(unit)) entry.parsed.set(unit, parsed);
+    return parsed;
+  }
+
+  /** Manifests that no unit, assignment or state names, by hash. */
+  unused(countMax: number): readonly UnusedManifest[] {
+    const found: UnusedManifest[] = [];
+    for (const manifest of [...this.#unused].sort().slice(0, countMax)) {
+      const value = this.#entries.get(manifest)?.value;
+      if (isReadable(value)) found.push({ manifest, modRevision: value.modRevision });
+    }
+    return found;
+  }
+
+  #parse(unit: string, manifest: Manifest): ReadConstraints {
+    try {
+      const requirements = this.#read(unit, manifest);
+      return isUnconstrained(requirements)
+        ? UNCONSTRAINED
+        : { type: "known", constraints: makeConstraints(requirements) };
+    } catch (error) {
+      if (!(error instanceof Error) || error.name === "AssertionError") throw error;
+      return { type: "problem", reason: { type: "manifest-invalid", detail: error.message } };
+    }
+  }
+
+  #entry(manifest: string): ManifestEntry {
+    const known = this.#entries.get(manifest);
+    if (known !== undefined) return known;
+    const entry = { value: undefined, users: new Map(), parsed: new Map() };
+    this.#entries.set(manifest, entry);
+    return entry;
+  }
+
+  #settle(manifest: string, entry: ManifestEntry): void {
+    const isUnused = entry.users.size === 0;
+    if (isUnused && entry.value === undefined) this.#entries.delete(manifest);
+    if (isUnused && entry.value !== undefined) this.#unused.add(manifest);
+    else this.#unused.delete(manifest);
+  }
+}
+
+function isReadable<T>(
+  value: FactValue<T>,
+): value is Exclude<FactValue<T>, "unreadable" | undefined> {
+  return value !== undefined && value !== "unreadable";
+}
+
+function isUnconstrained(requirements: Requirements): boolean {
+  return (
+    requirements.machineId === undefined &&
+    requirements.machineOf.length === 0 &&
+    requirements.metadata.length === 0 &&
+    requirements.conflicts.length === 0 &&
+    requirements.replaces.length === 0 &&
+    !requirements.global
+  );
+}

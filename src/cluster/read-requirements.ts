@@ -1,0 +1,30 @@
+import type { Manifest } from "../units/manifest.ts";
+import { NO_REQUIREMENTS, type Requirements } from "../units/requirements.ts";
+import { scanUnitFile } from "../units/unit-file.ts";
+import { assertNoProblems } from "../units/unit-problem.ts";
+import { parseRequirements } from "../units/x-fleet.ts";
+
+/**
+ * What the [X-Fleet] section of a unit asks for. Throws UnitFileError if that is not clear: a requirement that is passed over
+ * would let the unit run where it must not. Faults elsewhere in the file are for systemd to judge.
+ */
+export function readRequirements(unit: string, { content, dropIns }: Manifest): Requirements {
+  // Most units say nothing to the scheduler, and there may be very many of them.
+  if (!mentions(content) && !dropIns.some((dropIn) => mentions(dropIn.content))) {
+    return NO_REQUIREMENTS;
+  }
+  const files = [
+    scanUnitFile(content, unit),
+    ...dropIns.map((dropIn) => scanUnitFile(dropIn.content, `${unit}.d/${dropIn.name}`)),
+  ];
+  const { requirements, problems } = parseRequirements(
+    unit,
+    ...files.map(({ unitFile }) => unitFile),
+  );
+  assertNoProblems(problems);
+  return requirements;
+}
+
+function mentions(text: string): boolean {
+  return /x-?fleet/i.test(text);
+}

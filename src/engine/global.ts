@@ -1,0 +1,57 @@
+import type { MachineEntry, UnitEntry } from "../cluster/entries.ts";
+import { whyLeave, whyNot } from "../cluster/feasibility.ts";
+import { unitReason } from "./blocked.ts";
+import type { PlanPass } from "./pass.ts";
+import { syncAssignment, unassign, unplace } from "./place.ts";
+import { countReasons } from "./schedule.ts";
+
+/** Takes a global unit from machines it must not be on and keeps the other assignments current. */
+export function settleGlobal(
+  pass: PlanPass,
+  unit: UnitEntry,
+  machineIds: Iterable<string> | undefined,
+): void {
+  unplace(pass, unit, { type: "unit-is-another" });
+  if (unit.constraints?.type !== "known") return;
+  for (const id of machineIds ?? [...unit.assignedTo].sort()) {
+    const machine = pass.cluster.machine(id);
+    if (machine?.assignments.has(unit.name)) settleOn(pass, unit, machine);
+  }
+}
+
+function settleOn(pass: PlanPass, unit: UnitEntry, machine: MachineEntry): void {
+  const machineId = machine.id;
+  const status = pass.status(machine);
+  if (status === "opaque") return;
+  if (status === "lost" && !machine.inRoster) {
+    unassign(pass, unit, { machineId, why: { type: "forgotten" } });
+    return;
+  }
+  const acts = status === "present" || status === "leaving";
+  const why = acts ? whyLeave(pass.cluster, unit, machine) : undefined;
+  if (why !== undefined) unassign(pass, unit, { machineId, why });
+  else syncAssignment(pass, unit, machine);
+}
+
+/** Assigns a global unit to machines that take it, and says why if none does. */
+export function scheduleGlobal(
+  pass: PlanPass,
+  unit: UnitEntry,
+  machineIds: Iterable<string> | undefined,
+): void {
+  if (unit.constraints?.type === "unreadable") return;
+  if (unit.constraints?.type === "problem") {
+    pass.decideBlocked(unit, unitReason(unit.constraints.reason));
+    return;
+  }
+  for (const id of machineIds ?? pass.cluster.machineIds) {
+    const machine = pass.cluster.machine(id);
+    if (machine === undefined || machine.assignments.has(unit.name)) continue;
+    if (whyNot(pass.cluster, { unit, machine }) === undefined) syncAssignment(pass, unit, machine);
+  }
+  const reasons =
+    unit.assignedTo.size > 0
+      ? []
+      : countReasons(pass, (machine) => whyNot(pass.cluster, { unit, machine }));
+  pass.decideBlocked(unit, reasons);
+}

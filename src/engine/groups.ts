@@ -1,0 +1,67 @@
+import type { ClusterState } from "../cluster/cluster-state.ts";
+import { compareAge, isWanted, knownConstraints, type UnitEntry } from "../cluster/entries.ts";
+
+/**
+ * The units that have to be on one machine with `unit`: everything wanted, not global and tied to it by MachineOf, in either direction
+ * and over any number of steps. Oldest first.
+ */
+export function groupOf(cluster: ClusterState, unit: UnitEntry): readonly UnitEntry[] {
+  const names = connected(unit.name, (name) => tiedTo(cluster, name));
+  return entriesOf(cluster, names);
+}
+
+/** Splits `names` into sets that are tied to each other within `names`. Oldest first, sets and members. */
+export function splitGroups(
+  cluster: ClusterState,
+  names: ReadonlySet<string>,
+): readonly (readonly UnitEntry[])[] {
+  const groups: (readonly UnitEntry[])[] = [];
+  const seen = new Set<string>();
+  for (const { name } of entriesOf(cluster, names)) {
+    if (seen.has(name)) continue;
+    const group = connected(name, (of) => tiedTo(cluster, of).filter((other) => names.has(other)));
+    for (const member of group) seen.add(member);
+    groups.push(entriesOf(cluster, group));
+  }
+  return groups;
+}
+
+export function peersOf(unit: UnitEntry): readonly string[] {
+  return (knownConstraints(unit)?.requirements.machineOf ?? NO_PEERS).filter(
+    (peer) => peer !== unit.name,
+  );
+}
+
+/** Wanted, not global, readable: takes part in groups. */
+export function isGroupable(
+  entry: UnitEntry | undefined,
+): entry is UnitEntry & { unit: NonNullable<UnitEntry["unit"]> } {
+  return isWanted(entry) && !entry.unit.record.global && entry.unreadable.size === 0;
+}
+
+const NO_PEERS: readonly string[] = [];
+
+function tiedTo(cluster: ClusterState, name: string): readonly string[] {
+  const entry = cluster.unit(name);
+  if (entry === undefined) return NO_PEERS;
+  const followers = cluster.followers(name);
+  const peers = peersOf(entry);
+  if (followers.size === 0 && peers.length === 0) return NO_PEERS;
+  return [...peers, ...followers].filter((other) => isGroupable(cluster.unit(other)));
+}
+
+function connected(start: string, neighbours: (name: string) => readonly string[]): Set<string> {
+  const found = new Set([start]);
+  // A set is walked in the order of insertion, those added meanwhile included.
+  for (const name of found) for (const other of neighbours(name)) found.add(other);
+  return found;
+}
+
+function entriesOf(cluster: ClusterState, names: Iterable<string>): readonly UnitEntry[] {
+  const entries: UnitEntry[] = [];
+  for (const name of names) {
+    const entry = cluster.unit(name);
+    if (entry !== undefined) entries.push(entry);
+  }
+  return entries.length > 1 ? entries.sort(compareAge) : entries;
+}

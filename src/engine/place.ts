@@ -1,0 +1,132 @@
+import { isNameTaken, type MachineEntry, type UnitEntry } from "../cluster/entries.ts";
+import type { AssignmentSpec } from "../cluster/facts.ts";
+import { displacedBy } from "../cluster/feasibility.ts";
+import { unitReason } from "./blocked.ts";
+import { arrived, left } from "./history.ts";
+import type { PlanPass } from "./pass.ts";
+import type { TaskReason } from "./tasks.ts";
+
+/** Where a unit comes from when it moves. */
+export interface Origin {
+  readonly machineId: string;
+  readonly isLost: boolean;
+  readonly why: TaskReason;
+}
+
+/** Places a unit on a machine, or moves it there. It starts at once unless another has to make room first. */
+export function place(
+  pass: PlanPass,
+  options: {
+    readonly unit: UnitEntry;
+    readonly machine: MachineEntry;
+    readonly origin: Origin | undefined;
+    readonly why: TaskReason;
+    readonly bundle: string | undefined;
+  },
+): void {
+  const { unit, machine, origin, why, bundle } = options;
+  const displaced = displacedBy(unit, machine)[0];
+  const identity = unit.unit?.createRevision ?? 0;
+  const atMs = pass.wallMs;
+  const before =
+    origin === undefined
+      ? unit.history?.record
+      : left(unit.history, { machineId: origin.machineId, atMs, why: origin.why.type });
+  pass.do({
+    type: "place",
+    unit: unit.name,
+    machineId: machine.id,
+    placement: { ...unit.placement?.record, machine: machine.id, identity },
+    placementRevision: unit.placement?.modRevision ?? 0,
+    assignment: displaced === undefined ? assignmentOf(unit) : undefined,
+    from: origin?.machineId,
+    fromLost: origin?.isLost ?? false,
+    absentAt: mayHold(pass, unit, machine.id),
+    history: arrived(before, { machine: machine.id, fromMs: atMs }),
+    why,
+    ...(bundle === undefined ? {} : { bundle }),
+  });
+  const waits = displaced === undefined ? [] : waitingForRoom(machine.id, displaced);
+  pass.decideBlocked(pass.cluster.unit(unit.name) ?? unit, waits);
+}
+
+export function unplace(pass: PlanPass, unit: UnitEntry, why: TaskReason): void {
+  const { placement } = unit;
+  if (placement === undefined) return;
+  const machineId = placement.record.machine;
+  pass.do({
+    type: "unplace",
+    unit: unit.name,
+    machineId,
+    placementRevision: placement.modRevision,
+    isAssigned: unit.assignedTo.has(machineId),
+    history: left(unit.history, { machineId, atMs: pass.wallMs, why: why.type }),
+    why,
+  });
+}
+
+export function unassign(
+  pass: PlanPass,
+  unit: UnitEntry,
+  options: { readonly machineId: string; readonly why: TaskReason },
+): void {
+  pass.do({ type: "unassign", unit: unit.name, ...options });
+}
+
+/** Writes the assignment of a unit that is to be on the machine, if what stands there is not what is wanted. */
+export function syncAssignment(pass: PlanPass, unit: UnitEntry, machine: MachineEntry): void {
+  const current = machine.assignments.get(unit.name)?.record;
+  const wanted = assignmentOf(unit);
+  if (current !== undefined && isSameAssignment(current, wanted)) return;
+  pass.do({
+    type: "assign",
+    unit: unit.name,
+    machineId: machine.id,
+    assignment: { ...current, ...wanted },
+    unitRevision: unit.unit?.modRevision ?? 0,
+    why: current === undefined ? { type: "wanted" } : { type: "changed" },
+  });
+}
+
+export function waitingForRoom(machineId: string, unit: string) {
+  return unitReason({ type: "waiting-for-room", machineId, unit });
+}
+
+function assignmentOf(unit: UnitEntry): AssignmentSpec {
+  const { record, createRevision } = unit.unit ?? ABSENT;
+  return {
+    identity: createRevision,
+    manifest: record.manifest,
+    target: record.desired === "launched" ? "launched" : "loaded",
+    restarts: record.restarts,
+    global: record.global,
+  };
+}
+
+const ABSENT = {
+  record: { desired: "inactive", manifest: "", restarts: 0, global: false },
+  createRevision: 0,
+} as const;
+
+function isSameAssignment(one: AssignmentSpec, other: AssignmentSpec): boolean {
+  return (
+    one.identity === other.identity &&
+    one.manifest === other.manifest &&
+    one.target === other.target &&
+    one.restarts === other.restarts &&
+    one.global === other.global
+  );
+}
+
+/** Present machines that had the unit and might still hold it, sorted; the transaction compares that they do not (I8). */
+function mayHold(pass: PlanPass, unit: UnitEntry, target: string): readonly string[] {
+  const machines = new Set<string>([...unit.assignedTo, ...unit.statesOn]);
+  for (const { machine } of unit.history?.record.entries ?? []) machines.add(machine);
+  machines.delete(target);
+  return [...machines]
+    .filter((id) => {
+      const machine = pass.cluster.machine(id);
+      return machine?.presence !== undefined && !isNameTaken(machine.states.get(unit.name));
+    })
+    .sort();
+}

@@ -1,0 +1,257 @@
+import {
+  isNameTaken,
+  isPresent,
+  knownConstraints,
+  type MachineEntry,
+  type UnitEntry,
+} from "../cluster/entries.ts";
+import { type BlockedReason, compareText } from "../cluster/facts.ts";
+import { whyNot, whyNotTogether } from "../cluster/feasibility.ts";
+import type { MachineReason } from "../cluster/reason.ts";
+import { ReasonCounter, unitReason } from "./blocked.ts";
+import { peersOf } from "./groups.ts";
+import type { PlanPass } from "./pass.ts";
+import { type Origin, place, syncAssignment, unplace } from "./place.ts";
+import type { Standings } from "./settle.ts";
+import type { TaskReason } from "./tasks.ts";
+
+/** Units that have no place and have to get one together, oldest first. */
+export interface Homeless {
+  readonly units: readonly UnitEntry[];
+  readonly standings: Standings;
+}
+
+/** Comparisons, and operations, of one transaction that moves a group: a little below what a store takes (128). */
+const BUNDLE_MAX = 124;
+const OPERATIONS_PER_MOVE = 4;
+
+/** Filter -> rank -> pick for units that go together; if no machine takes them all, each gets the reasons. */
+export function scheduleGroup(pass: PlanPass, homeless: Homeless): void {
+  const { units } = homeless;
+  const group = new Set(units.map(({ name }) => name));
+  const apart = units.map((unit) => whyNotTogether(unit, units));
+  if (apart.some((reason) => reason !== undefined)) {
+    giveUp(pass, homeless, (unit) => unitReason(togetherReason(units, apart, unit)));
+    return;
+  }
+  const occupied = occupiedMachines(pass, homeless);
+  if (occupied.length > 0) {
+    const machine = occupied.length === 1 ? occupied[0] : undefined;
+    if (machine !== undefined && fits(pass, { units, group, machine, isAdoption: true })) {
+      placeAll(pass, homeless, { machine, why: { type: "held-there" } });
+    } else {
+      giveUp(pass, homeless, (unit) => stoppingReason(unit, occupied));
+    }
+    return;
+  }
+  const tied = tiedMachines(pass, homeless);
+  for (const machineId of tied?.machineIds ?? candidates(pass, units)) {
+    const machine = pass.cluster.machine(machineId);
+    if (machine === undefined || !fits(pass, { units, group, machine })) continue;
+    placeAll(pass, homeless, { machine, why: { type: "wanted" } });
+    return;
+  }
+  giveUp(pass, homeless, (unit) => machineReasons(pass, { unit, units, group, tied }));
+}
+
+function fits(
+  pass: PlanPass,
+  options: {
+    readonly units: readonly UnitEntry[];
+    readonly group: ReadonlySet<string>;
+    readonly machine: MachineEntry;
+    readonly isAdoption?: boolean;
+  },
+): boolean {
+  const { units, group, machine, isAdoption = false } = options;
+  return units.every((unit) => {
+    const state = machine.states.get(unit.name);
+    const holds = isAdoption && state?.record.identity === unit.unit?.createRevision;
+    return whyNot(pass.cluster, { unit, machine, group, holds }) === undefined;
+  });
+}
+
+/** Present machines that still hold one of the units, sorted. The machine a unit is about to move from is not one of them. */
+function occupiedMachines(pass: PlanPass, { units, standings }: Homeless): readonly MachineEntry[] {
+  const found = new Map<string, MachineEntry>();
+  for (const unit of units) {
+    const standing = standings.get(unit.name);
+    const origin = standing?.type === "homeless" ? standing.origin?.machineId : undefined;
+    for (const id of [...unit.assignedTo, ...unit.statesOn]) {
+      const machine = pass.cluster.machine(id);
+      if (machine === undefined || id === origin || !isPresent(machine)) continue;
+      const isStateOnly = !unit.assignedTo.has(id);
+      if (isStateOnly && isNameTaken(machine.states.get(unit.name))) continue;
+      found.set(id, machine);
+    }
+  }
+  return [...found.values()].sort((a, b) => compareText(a.id, b.id));
+}
+
+interface Tied {
+  readonly machineIds: readonly string[];
+  /** The unit outside the group because of which only these machines count. */
+  readonly because: string;
+}
+
+/** Where the units have to go because units that stay are there: to their peers, or else to their followers. */
+function tiedMachines(pass: PlanPass, { units, standings }: Homeless): Tied | undefined {
+  const peers = units.flatMap((unit) => settledOf(pass, peersOf(unit), standings));
+  const first = peers[0];
+  if (first !== undefined) return { machineIds: [first.machineId], because: first.unit };
+  const followers = units.flatMap((unit) =>
+    settledOf(pass, [...pass.cluster.followers(unit.name)].sort(), standings),
+  );
+  const because = followers[0]?.unit;
+  if (because === undefined) return undefined;
+  return { machineIds: [...new Set(followers.map(({ machineId }) => machineId))], because };
+}
+
+function settledOf(
+  pass: PlanPass,
+  names: readonly string[],
+  standings: Standings,
+): readonly { readonly unit: string; readonly machineId: string }[] {
+  return names.flatMap((unit) => {
+    const standing = standings.get(unit);
+    if (standing?.type === "settled") return [{ unit, machineId: standing.machineId }];
+    // Not to be read now, but still placed.
+    const entry = pass.cluster.unit(unit);
+    const machineId = entry?.placement?.record.machine;
+    return standing === undefined && machineId !== undefined && entry?.unit?.record.global === false
+      ? [{ unit, machineId }]
+      : [];
+  });
+}
+
+function candidates(pass: PlanPass, units: readonly UnitEntry[]): Iterable<string> {
+  for (const unit of units) {
+    const required = knownConstraints(unit)?.requirements.machineId;
+    if (required === undefined) continue;
+    const load = (id: string) => pass.cluster.machine(id)?.occupants.size ?? 0;
+    return [...pass.cluster.machinesNamed(required)].sort((a, b) => load(a) - load(b));
+  }
+  return pass.cluster.openByLoad;
+}
+
+function placeAll(
+  pass: PlanPass,
+  { units, standings }: Homeless,
+  options: { readonly machine: MachineEntry; readonly why: TaskReason },
+): void {
+  const { machine, why } = options;
+  const first = units[0]?.name ?? "";
+  let bundles = 0;
+  let comparisons = 0;
+  let operations = 0;
+  for (const unit of units) {
+    const origin = originOf(unit, standings);
+    const more = comparisonsAtMost(unit);
+    if (comparisons + more > BUNDLE_MAX || operations + OPERATIONS_PER_MOVE > BUNDLE_MAX) {
+      bundles += 1;
+      comparisons = 0;
+      operations = 0;
+    }
+    comparisons += more;
+    operations += OPERATIONS_PER_MOVE;
+    const bundle = units.length > 1 ? `${first} ${bundles}` : undefined;
+    place(pass, { unit, machine, origin, why: origin?.why ?? why, bundle });
+  }
+}
+
+function comparisonsAtMost(unit: UnitEntry): number {
+  const holders = unit.assignedTo.size + unit.statesOn.size;
+  return 3 + holders + (unit.history?.record.entries.length ?? 0);
+}
+
+function originOf(unit: UnitEntry, standings: Standings): Origin | undefined {
+  const standing = standings.get(unit.name);
+  return standing?.type === "homeless" ? standing.origin : undefined;
+}
+
+/** No machine for them now. Who has a machine keeps it, so that the unit goes on when that returns. */
+function giveUp(
+  pass: PlanPass,
+  { units, standings }: Homeless,
+  reasonsOf: (unit: UnitEntry) => readonly BlockedReason[],
+): void {
+  for (const unit of units) {
+    const origin = originOf(unit, standings);
+    const machine = origin === undefined ? undefined : pass.cluster.machine(origin.machineId);
+    if (origin === undefined || machine === undefined) {
+      pass.decideBlocked(unit, reasonsOf(unit));
+      continue;
+    }
+    if (origin.isLost && !machine.inRoster) {
+      unplace(pass, unit, { type: "forgotten" });
+      pass.decideBlocked(unit, reasonsOf(unit));
+      continue;
+    }
+    if (machine.assignments.has(unit.name)) syncAssignment(pass, unit, machine);
+    pass.decideBlocked(
+      unit,
+      origin.isLost ? unitReason({ type: "machine-lost", machineId: machine.id }) : reasonsOf(unit),
+    );
+  }
+}
+
+function togetherReason(
+  units: readonly UnitEntry[],
+  apart: readonly (MachineReason | undefined)[],
+  unit: UnitEntry,
+): MachineReason {
+  const own = apart[units.indexOf(unit)];
+  if (own !== undefined) return own;
+  const index = apart.findIndex((reason) => reason !== undefined);
+  const because = apart[index] ?? { type: "away" };
+  return { type: "group-member", unit: units[index]?.name ?? "", because };
+}
+
+function stoppingReason(
+  unit: UnitEntry,
+  occupied: readonly MachineEntry[],
+): readonly BlockedReason[] {
+  const own = occupied.find(({ id }) => unit.statesOn.has(id) || unit.assignedTo.has(id));
+  const machineId = (own ?? occupied[0])?.id ?? "";
+  return unitReason({ type: "stopping", machineId });
+}
+
+function machineReasons(
+  pass: PlanPass,
+  options: {
+    readonly unit: UnitEntry;
+    readonly units: readonly UnitEntry[];
+    readonly group: ReadonlySet<string>;
+    readonly tied: Tied | undefined;
+  },
+): readonly BlockedReason[] {
+  const { unit, units, group, tied } = options;
+  return countReasons(pass, (machine) => {
+    const own = whyNot(pass.cluster, { unit, machine, group });
+    if (own !== undefined) return own;
+    for (const other of units) {
+      const because =
+        other === unit ? undefined : whyNot(pass.cluster, { unit: other, machine, group });
+      if (because !== undefined) return { type: "group-member", unit: other.name, because };
+    }
+    return tied === undefined ? undefined : { type: "peer-elsewhere", peer: tied.because };
+  });
+}
+
+/** The reasons of every known machine, counted. */
+export function countReasons(
+  pass: PlanPass,
+  reasonAt: (machine: MachineEntry) => MachineReason | undefined,
+): readonly BlockedReason[] {
+  const counter = new ReasonCounter();
+  let anyPresent = false;
+  for (const id of pass.cluster.machineIds) {
+    const machine = pass.cluster.machine(id);
+    if (machine === undefined || !(isPresent(machine) || machine.inRoster)) continue;
+    anyPresent ||= isPresent(machine);
+    const reason = reasonAt(machine);
+    if (reason !== undefined) counter.add(id, reason);
+  }
+  const reasons = counter.reasons();
+  return anyPresent && reasons.length > 0 ? reasons : unitReason({ type: "no-machines" });
+}

@@ -102,7 +102,7 @@ function isSpace(char: string): boolean {
   return SPACE.test(char);
 }
 
-function trimSpace(text: string): string {
+export function trimSpace(text: string): string {
   let start = 0;
   let end = text.length;
   while (start < end && isSpace(text.charAt(start))) start += 1;

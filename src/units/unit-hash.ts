@@ -1,5 +1,10 @@
 import { createHash } from "node:crypto";
-import { type FleetOption, printFleetOptions, readFleetOptions } from "./fleet-format.ts";
+import {
+  type FleetOption,
+  printFleetOptions,
+  readFleetOptions,
+  trimSpace,
+} from "./fleet-format.ts";
 import type { UnitFile } from "./unit-file.ts";
 import { excerpt } from "./unit-problem.ts";
 
@@ -51,12 +56,15 @@ function sectionProblem(section: string): string | undefined {
 function nameProblem(name: string): string | undefined {
   if (name === "") return "the name is empty";
   if (/[\n\r\0=]/.test(name)) return 'a name cannot have line ends or "="';
-  return /^[\s#;[\ufeff]|\s$/.test(name)
+  return trimSpace(name) !== name || /^[#;[\ufeff]/.test(name)
     ? 'a name cannot begin with "#", ";", "[" or a blank, or end in a blank'
     : undefined;
 }
 
-/** Line ends are fine where a backslash before them makes the next line part of the value, for fleet and for systemd. */
+/**
+ * Line ends are fine where a backslash before them makes the next line part of the value. For fleet that is any
+ * backslash, for systemd one that is not escaped by another.
+ */
 function valueProblem(value: string): string | undefined {
   if (/[\r\0]/.test(value)) return "the value has a carriage return or zero byte";
   const lines = value.split("\n");
@@ -64,7 +72,7 @@ function valueProblem(value: string): string | undefined {
   if (lines.some((line) => !endsInOddBackslashes(line))) {
     return "the value has a line end without a backslash before it";
   }
-  if (endsInOddBackslashes(last))
+  if (last.endsWith("\\"))
     return "the value ends in a backslash, which would join the next line to it";
   if (lines.length > 0 && /^[ \t]*[#;]/.test(last)) {
     return "the value ends in a comment line, behind which systemd would go on with the next line";

@@ -1,0 +1,70 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { validateManifest } from "../../src/units/manifest.ts";
+import { NO_REQUIREMENTS, type Requirements } from "../../src/units/requirements.ts";
+import { decodeUnitText } from "../../src/units/unit-file.ts";
+import { instanceOf, isTemplate } from "../../src/units/unit-name.ts";
+
+const DIRECTORY = join(import.meta.dirname, "../../examples/units");
+
+/** What each example asks of the scheduler; a template for its instance `1`. */
+const EXAMPLES: Readonly<Record<string, Partial<Requirements>>> = {
+  "global.service": { global: true },
+  "hello-next.service": { replaces: ["hello.service"] },
+  "hello.service": {},
+  "mailbox.service": {},
+  "mailbox.socket": { machineOf: ["mailbox.service"] },
+  "once.service": {},
+  "ping.service": {},
+  "pinned@.service": { machineId: "1" },
+  "pong.service": { machineOf: ["ping.service"] },
+  "report.service": {},
+  "report.timer": { machineOf: ["report.service"] },
+  "ssd.service": { metadata: [{ key: "disk", values: ["ssd", "nvme"] }] },
+  "web@.service": {},
+  "worker@.service": { conflicts: ["worker@*.service"] },
+};
+
+test("every example is in the table of this test", () => {
+  assert.deepEqual(readdirSync(DIRECTORY).sort(), Object.keys(EXAMPLES).sort());
+});
+
+for (const [name, requirements] of Object.entries(EXAMPLES)) {
+  test(`the example ${name} is valid and asks for what it says`, () => {
+    const content = decodeUnitText(readFileSync(join(DIRECTORY, name)), name);
+    const unit = isTemplate(name) ? instanceOf(name, "1") : name;
+    assert(unit !== undefined);
+    for (const tried of [name, unit]) {
+      assert.deepEqual(validateManifest(tried, { content, dropIns: [] }).errors, []);
+    }
+    const report = validateManifest(unit, { content, dropIns: [] });
+    assert.deepEqual(report.requirements, { ...NO_REQUIREMENTS, ...requirements });
+    assert.notEqual(report.description, "");
+    assert.match(content, /^# [A-Z]/, "says at the top what it shows");
+    assert.match(content, /^# {3}fleetctl-ts (start|load|submit) /m, "says how to try it");
+  });
+}
+
+test("every option of [X-Fleet] has an example", () => {
+  const shown = new Set(
+    Object.values(EXAMPLES).flatMap((requirements) => Object.keys(requirements)),
+  );
+  assert.deepEqual([...shown].sort(), Object.keys(NO_REQUIREMENTS).sort());
+});
+
+test("systemd has nothing to say about the examples", () => {
+  const paths = Object.keys(EXAMPLES)
+    .filter((name) => !isTemplate(name))
+    .map((name) => join(DIRECTORY, name));
+  const { stderr, status } = spawnSync(
+    "systemd-analyze",
+    ["verify", "--man=no", "--generators=no", "--recursive-errors=no", ...paths],
+    { encoding: "utf8" },
+  );
+  const own = stderr.split("\n").filter((line) => line.includes(DIRECTORY));
+  assert.deepEqual(own, []);
+  assert.equal(status, 0, stderr);
+});

@@ -1,0 +1,139 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import fc from "fast-check";
+import {
+  decodeUnitText,
+  parseUnitFile,
+  printUnitFile,
+  scanUnitFile,
+  type UnitOption,
+} from "../../src/units/unit-file.ts";
+import { unitHash } from "../../src/units/unit-hash.ts";
+import { isUnitType, parseUnitName, validateUnitName } from "../../src/units/unit-name.ts";
+
+/** The machine's own unit files and the systemd that reads them (Debian: package systemd). */
+const SYSTEM_UNITS = "/lib/systemd/system";
+
+test("every unit file of this machine is read without problems and comes back byte for byte", () => {
+  const names = readdirSync(SYSTEM_UNITS).filter((name) => {
+    // Directories are drop-ins and links (.d, .wants), links to /dev/null are masked units.
+    return statSync(join(SYSTEM_UNITS, name)).isFile();
+  });
+  let options = 0;
+  for (const name of names) {
+    const bytes = readFileSync(join(SYSTEM_UNITS, name));
+    const unitFile = parseUnitFile(decodeUnitText(bytes, name), name);
+    assert(Buffer.from(printUnitFile(unitFile)).equals(bytes), name);
+    assert.match(unitHash(unitFile), /^[0-9a-f]{40}$/);
+    const type = parseUnitName(name)?.type ?? "";
+    if (isUnitType(type)) assert.equal(validateUnitName(name), undefined);
+    options += unitFile.options.length;
+  }
+  assert(names.length >= 100, `only ${names.length} unit files in ${SYSTEM_UNITS}`);
+  assert(options >= names.length);
+});
+
+/** What `systemd-analyze verify` says of each text, with the file's name and what does not concern reading left out. */
+function systemdRemarks(texts: readonly string[]): readonly (readonly string[])[] {
+  const directory = mkdtempSync(join(tmpdir(), "fleet-ts-verify-"));
+  try {
+    const paths = texts.map((text, index) => {
+      const path = join(directory, `fuzz${index}.service`);
+      writeFileSync(path, text);
+      return path;
+    });
+    const { stderr, error } = spawnSync(
+      "systemd-analyze",
+      ["verify", "--man=no", "--generators=no", "--recursive-errors=no", ...paths],
+      { encoding: "utf8" },
+    );
+    assert.equal(error, undefined, "systemd-analyze has to be installed");
+    const remarks = stderr.split("\n");
+    return paths.map((path) => {
+      const own = remarks.filter((remark) => remark.startsWith(`${path}:`));
+      return own.map((remark) => remark.slice(path.length + 1));
+    });
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
+
+/** Every remark that systemd should make of an option it does not know, and of a service type that is none. */
+function expectedRemark(option: UnitOption): RegExp {
+  const quote = (text: string) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  if (option.name === "Type") {
+    return new RegExp(`^\\d+: Failed to parse service type, ignoring: ${quote(option.value)}$`);
+  }
+  return new RegExp(
+    `^\\d+: Unknown key( name)? '${quote(option.name)}' in section \\[?'?${quote(option.section)}'?\\]?, ignoring\\.$`,
+  );
+}
+
+test("systemd finds the same options in random files, and mistakes in the same ones", () => {
+  const line = fc.oneof(
+    fc.constantFrom("Type=a", "Type = b c ", "  Type=d\\", "Type=\\", "Type=e \\ ", "Type=f\\\\"),
+    fc.constantFrom(
+      "Zed=1",
+      " Zap = 2",
+      "Zip=\\",
+      "# x",
+      " ; y \\",
+      "#",
+      "",
+      " ",
+      "\\",
+      " g",
+      "h=\\",
+    ),
+    fc.constantFrom(
+      "nonsense",
+      "=3",
+      "[Service]",
+      " [Service] ",
+      "[Service] x",
+      "[Service",
+      "\ufeffZed=4",
+    ),
+  );
+  const eol = fc.constantFrom("\n", "\n", "\n", "\r\n", "\r", "\n\r");
+  const text = fc
+    .tuple(
+      fc.constantFrom("", "\ufeff", "# c\n"),
+      fc.array(fc.tuple(line, eol), { minLength: 1, maxLength: 12 }),
+      fc.boolean(),
+    )
+    .map(([start, lines, closed]) => {
+      const body = `${start}[Service]\n${lines.flat().join("")}`;
+      return closed ? body : body.trimEnd();
+    });
+  const texts = fc.sample(text, { numRuns: 400, seed: 20 });
+  const remarks = systemdRemarks(texts);
+  let compared = 0;
+  for (const [index, content] of texts.entries()) {
+    const scanned = scanUnitFile(content, "fuzz.service");
+    const said = remarks[index] ?? [];
+    const shown = JSON.stringify({ content, said, problems: scanned.problems });
+    const mistakes = said.filter((remark) =>
+      /Missing|outside of section|Invalid section header|Failed to parse file/.test(remark),
+    );
+    // A byte order mark inside the file we always refuse; systemd takes one anywhere, once.
+    if (scanned.problems.some(({ message }) => message.startsWith("byte order mark"))) continue;
+    assert.equal(scanned.problems.length > 0, mistakes.length > 0, shown);
+    if (scanned.problems.length > 0) continue;
+    const options = scanned.unitFile.options.filter(
+      ({ name, value }) => name !== "Type" || value !== "",
+    );
+    // Newer versions take an empty Type= without a word.
+    const named = said.filter((remark) => /Unknown key|service type.*: ./.test(remark));
+    assert.equal(named.length, options.length, shown);
+    for (const [at, option] of options.entries()) {
+      assert.match(named[at] ?? "", expectedRemark(option), shown);
+    }
+    compared += options.length;
+  }
+  assert(compared >= 200, `only ${compared} options compared`);
+});

@@ -2,26 +2,30 @@
 # Runs the parts of a check side by side: a line each with its time, all of its output only where it failed.
 # Sourced by check.sh and run.sh.
 LOGS=$(mktemp -d) PASSED=0 FAILED=0
-declare -A PART_NAME PART_BEGAN
+declare -A PART_PID PART_BEGAN PART_IS_TEST
 BIN=$PROJECT/node_modules/.bin
-export PATH=$BIN:$PATH NO_COLOR=1; unset FORCE_COLOR
+export PATH=$BIN:$PATH NO_COLOR=1; unset FORCE_COLOR NODE_TEST_CONTEXT
 
-end_parts() { # also on SIGINT, which background processes do not get
-  local pid; for pid in "${!PART_NAME[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
+end_parts() { local name; for name in "${!PART_PID[@]}"; do kill -TERM -- "-${PART_PID[$name]}" 2>/dev/null || true; done
   wait; rm -rf "$LOGS"; }
 trap end_parts EXIT
 trap 'exit 130' INT TERM
 
-begin() { # NAME COMMAND...
-  local name=$1; shift
-  ( exec "$@" ) > "$LOGS/$name" 2>&1 </dev/null & PART_NAME[$!]=$name PART_BEGAN[$!]=$EPOCHREALTIME; }
+begin() { # NAME COMMAND...; in a process group of its own, so that all of it can be ended
+  local name=$1; shift; set -m
+  { local code=0; "$@" || code=$?; echo $code > "$LOGS/$name.status"; } > "$LOGS/$name" 2>&1 </dev/null &
+  set +m; PART_PID[$name]=$! PART_BEGAN[$name]=$EPOCHREALTIME; }
 
 join() { # until every part that was begun has ended
-  local pid code
-  while [ ${#PART_NAME[@]} -gt 0 ]; do
-    code=0; wait -n -p pid "${!PART_NAME[@]}" || code=$?
-    report "${PART_NAME[$pid]}" "$code" "${PART_BEGAN[$pid]}"
-    unset "PART_NAME[$pid]" "PART_BEGAN[$pid]"
+  local name
+  while [ ${#PART_PID[@]} -gt 0 ]; do
+    for name in "${!PART_PID[@]}"; do
+      if [ -s "$LOGS/$name.status" ]; then report "$name" "$(cat "$LOGS/$name.status")" "${PART_BEGAN[$name]}"
+      elif kill -0 "${PART_PID[$name]}" 2>/dev/null; then continue
+      elif [ ! -s "$LOGS/$name.status" ]; then report "$name" killed "${PART_BEGAN[$name]}"
+      else continue; fi
+      unset "PART_PID[$name]"
+    done; sleep 0.05
   done; }
 
 # The last "ℹ KIND N" of node's spec reporter.
@@ -34,8 +38,8 @@ report() {
     # Skipped tests count as failed: what cannot run here has to say so by not being started at all.
     failed=$(($(counted "$name" fail) + $(counted "$name" cancelled) + $(counted "$name" skipped)))
     note="$passed passed"; [ $failed = 0 ] || { note+=", $failed failed"; code=1; }
-    if [ $((passed + failed)) = 0 ]; then note="no test ran" code=1; fi
   fi
+  if [ -n "${PART_IS_TEST[$name]:-}" ] && [ $((${passed:-0} + failed)) = 0 ]; then note="no test ran" code=1; fi
   [ "$code" = 0 ] || [ $failed -gt 0 ] || failed=1
   PASSED=$((PASSED + ${passed:-0})) FAILED=$((FAILED + failed))
   if [ "$code" = 0 ]; then printf 'ok    %-12s %6s s  %s\n' "$name" "$seconds" "$note"; return; fi
@@ -53,7 +57,7 @@ show_failure() { # of a test run: the failing tests, or everything where it ende
 }
 begin_tests() { # NAME FILES_FUNCTION NODE_OPTIONS...; nothing where there are no such files
   local files; mapfile -t files < <("$2"); [ ${#files[@]} -gt 0 ] || return 0
-  begin "$1" node --test --test-reporter=spec "${@:3}" "${files[@]}"; }
+  PART_IS_TEST[$1]=yes; begin "$1" node --test --test-reporter=spec "${@:3}" "${files[@]}"; }
 
 begin_static_parts() {
   begin format+lint biome ci --colors=off --error-on-warnings .

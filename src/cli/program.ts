@@ -2,7 +2,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from "commander
 import { FleetError, isFleetError } from "../runtime/errors.ts";
 import { COMMANDS, type CommandSpec, type OptionSpec } from "./commands.ts";
 import type { CommandOptions } from "./context.ts";
-import { EXIT_DONE, EXIT_FAILED, EXIT_USAGE } from "./exit-code.ts";
+import { EXIT_DONE, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE } from "./exit-code.ts";
 import type { GlobalOptions, Terminal } from "./terminal.ts";
 import { VERSION } from "./version.ts";
 
@@ -25,6 +25,11 @@ const GLOBAL_OPTIONS: readonly OptionSpec[] = [
   { flags: "--driver <name>", description: "API only", hidden: true },
 ];
 
+const EXIT_OF_ERROR: Readonly<Record<string, number>> = {
+  usage: EXIT_USAGE,
+  "not-found": EXIT_NOT_FOUND,
+};
+
 const DEFAULTS: GlobalOptions = { endpoint: "unix:///run/fleet.sock", requestTimeout: 3 };
 
 /** Runs a command line (without the two words of the process) and gives back its exit status. */
@@ -43,7 +48,7 @@ export async function runCommandLine(args: readonly string[], terminal: Terminal
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_DONE : EXIT_USAGE;
     if (!isFleetError(error)) throw error;
     terminal.writeError(`${error.message}\n`);
-    return error.code === "usage" ? EXIT_USAGE : EXIT_FAILED;
+    return EXIT_OF_ERROR[error.code] ?? EXIT_FAILED;
   }
 }
 

@@ -25,6 +25,10 @@ export const listMachines: CommandRun = async (context, _args, options) => {
   const machines = await context.client.machines();
   const shown = machines.filter(({ present }) => present || options.all === true);
   print(context, options, { columns: chosen, rows: shown, json: shown });
+  if (options.legend !== false && options.output !== "json") {
+    const { singleMachine, registry } = await context.client.cluster();
+    if (singleMachine) context.err(`single machine: ${registry}`);
+  }
   return EXIT_DONE;
 };
 

@@ -1,7 +1,7 @@
+import type { MachineView } from "../../cluster/views.ts";
 import { FleetError } from "../../runtime/errors.ts";
-import { machineIdText } from "../columns.ts";
-import type { CommandRun } from "../context.ts";
-import { EXIT_DONE, EXIT_FAILED, EXIT_NOT_FOUND } from "../exit-code.ts";
+import type { CommandRun, Context } from "../context.ts";
+import { EXIT_DONE, EXIT_FAILED } from "../exit-code.ts";
 
 /** Ends the detached state of the machine whose daemon answers. */
 export const rejoin: CommandRun = async (context, _args, options) => {
@@ -18,24 +18,25 @@ export const rejoin: CommandRun = async (context, _args, options) => {
   return EXIT_DONE;
 };
 
-/** Gives up a machine that is away for good: what it was assigned may go elsewhere. */
+/** Takes a machine that is away for good off the list of known ones, so that nothing waits for it. */
 export const forget: CommandRun = async (context, args) => {
-  const wanted = (args[0] ?? "").replace(/\.\.\.$/, "");
-  const machines = (await context.client.machines()).filter(({ id }) => id.startsWith(wanted));
-  const [machine, another] = machines;
-  if (machine === undefined) {
-    context.err(`Machine ${wanted} not found`);
-    return EXIT_NOT_FOUND;
-  }
-  if (another !== undefined) {
-    context.err(`Found more than one machine: ${machines.map(({ id }) => id).join(", ")}`);
-    return EXIT_FAILED;
-  }
+  const machine = await findMachine(context, args[0] ?? "");
   if (machine.present) {
-    context.err(`Machine ${machineIdText(machine.id, true)} is present: stop its daemon first`);
+    context.err(`Machine ${machine.id} is present: stop its daemon first`);
     return EXIT_FAILED;
   }
   await context.client.forget(machine.id);
   context.out(`Forgot machine ${machine.id}`);
   return EXIT_DONE;
 };
+
+/** By its id, the beginning of it, or the short form that tables show. */
+export async function findMachine(context: Context, asked: string): Promise<MachineView> {
+  const beginning = asked.replace(/[.]{3}$/, "");
+  const machines = (await context.client.machines()).filter(({ id }) => id.startsWith(beginning));
+  const [machine, another] = machines;
+  if (machine === undefined) throw new FleetError("not-found", `Machine ${asked} not found`);
+  if (another === undefined) return machine;
+  const ids = machines.map(({ id }) => id).join(", ");
+  throw new FleetError("usage", `${asked} is the beginning of more than one machine: ${ids}`);
+}

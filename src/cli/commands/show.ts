@@ -8,6 +8,7 @@ import { EXIT_DONE, EXIT_FAILED, EXIT_NOT_FOUND, worstExit } from "../exit-code.
 import { ApiError } from "../http-client.ts";
 import { reportNotFound } from "../reach.ts";
 import { runOverSsh } from "../ssh.ts";
+import { findMachine } from "./machines.ts";
 
 /** The unit file byte for byte as it was submitted; drop-ins after it, as `systemctl cat` shows them. */
 export const cat: CommandRun = async (context, args) => {
@@ -37,6 +38,7 @@ export const status: CommandRun = async (context, args, options) => {
     context.client.unitsNamed(names),
     fetchLegend(context),
   ]);
+  const asked = await askedMachine(context, options);
   const exits: number[] = [];
   let printed = 0;
   for (const name of names) {
@@ -46,7 +48,7 @@ export const status: CommandRun = async (context, args, options) => {
       exits.push(EXIT_NOT_FOUND);
       continue;
     }
-    const machines = holders(unit, options.machine);
+    const machines = holders(unit, asked);
     if (machines.length === 0) {
       context.err(`Unit ${name} does not appear to be loaded.`);
       if (unit.blocked.length > 0) {
@@ -78,7 +80,9 @@ export const journal: CommandRun = async (context, args, options) => {
   }
   const name = mangleUnitName(argument);
   const unit = (await context.client.unitsNamed([name])).get(name);
-  const machines = unit?.global === true ? holders(unit, options.machine) : [options.machine];
+  const asked = await askedMachine(context, options);
+  // Without a machine the API looks where the unit is or was.
+  const machines = unit?.global === true ? holders(unit, asked) : [asked];
   if (machines.length > 1 && options.follow === true) {
     const list = machines.join(", ");
     throw new FleetError(
@@ -112,11 +116,20 @@ export const journal: CommandRun = async (context, args, options) => {
   return worstExit(exits);
 };
 
-/** Machines that should hold it or report it. */
+/** Machines that should hold it or report it; the one asked for, whatever is known of it. */
 function holders(unit: UnitView, asked: string | undefined): readonly string[] {
+  if (asked !== undefined) return [asked];
   const ids = [...unit.assigned, ...unit.states].map(({ machineId }) => machineId);
-  const sorted = [...new Set(ids)].sort();
-  return asked === undefined ? sorted : sorted.filter((id) => id.startsWith(asked));
+  return [...new Set(ids)].sort();
+}
+
+async function askedMachine(
+  context: Context,
+  options: CommandOptions,
+): Promise<string | undefined> {
+  return options.machine === undefined
+    ? undefined
+    : (await findMachine(context, options.machine)).id;
 }
 
 interface TextRequest {

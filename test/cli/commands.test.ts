@@ -1,0 +1,329 @@
+import assert from "node:assert/strict";
+import { mkdir, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { after, before, test } from "node:test";
+import { PlayedCluster } from "./played-cluster.ts";
+import { M1, M2 } from "./views.ts";
+
+const SERVICE = "[Service]\nExecStart=/bin/sleep 1\n";
+const GLOBAL = `${SERVICE}[X-Fleet]\nGlobal=true\n`;
+const HERE = "1111aaaa.../10.0.0.1";
+
+let cluster: PlayedCluster;
+
+before(async () => {
+  cluster = await PlayedCluster.open();
+  await cluster.lead();
+  await cluster.addMachine(M1);
+});
+after(() => cluster.close());
+
+async function file(name: string, content = SERVICE): Promise<string> {
+  const path = join(cluster.directory, name);
+  await mkdir(dirname(path), { recursive: true });
+  await writeFile(path, content);
+  return path;
+}
+
+/** Exit status, standard output, standard error. */
+async function run(...args: readonly string[]): Promise<readonly [number, string, string]> {
+  const { exit, out, err } = await cluster.run(...args);
+  return [exit, out, err];
+}
+
+test("a unit goes through all states with fleet's words", async () => {
+  const path = await file("hello.service");
+  assert.deepEqual(await run("submit", path), [0, "Unit hello.service inactive\n", ""]);
+  assert.deepEqual(await run("submit", path), [0, "", ""]);
+  assert.deepEqual(await run("load", "hello"), [0, `Unit hello.service loaded on ${HERE}\n`, ""]);
+  assert.deepEqual(await run("start", "hello.service"), [
+    0,
+    `Unit hello.service launched on ${HERE}\n`,
+    "",
+  ]);
+  assert.deepEqual(await run("start", "hello.service"), [0, "", ""]);
+  assert.deepEqual(await run("load", "hello"), [
+    1,
+    "",
+    "Unit hello.service is launched; use stop\n",
+  ]);
+  assert.deepEqual(await run("restart", "hello"), [
+    0,
+    `Unit hello.service restarted on ${HERE}\n`,
+    "",
+  ]);
+  assert.equal((await cluster.unit("hello.service"))?.restarts, 1);
+  assert.deepEqual(await run("stop", "hello"), [
+    0,
+    `Unit hello.service loaded on ${HERE}\n`,
+    "Successfully stopped units [hello.service].\n",
+  ]);
+  assert.deepEqual(await run("stop", "hello"), [0, "", "Successfully stopped units [].\n"]);
+  assert.deepEqual(await run("unload", "hello"), [
+    0,
+    "Unit hello.service inactive\n",
+    "Successfully unloaded units [hello.service].\n",
+  ]);
+  assert.deepEqual(await run("unload", "hello"), [0, "", "Successfully unloaded units [].\n"]);
+  assert.equal((await run("stop", "hello"))[0], 1);
+  assert.equal((await run("restart", "hello"))[0], 1);
+  assert.deepEqual(await run("destroy", "hello", "nosuch"), [
+    3,
+    "Destroyed hello.service\n",
+    "Unit nosuch.service not found\n",
+  ]);
+  assert.equal(await cluster.unit("hello.service"), undefined);
+});
+
+test("names that do not exist exit 3, the others are done all the same", async () => {
+  await run("start", await file("there.service"));
+  for (const [command, past] of [
+    ["restart", undefined],
+    ["stop", "stopped"],
+    ["unload", "unloaded"],
+  ] as const) {
+    const [exit, , err] = await run(command, "absent", "there");
+    assert.equal(exit, 3, command);
+    assert.match(err, /^Unit absent\.service not found\n/);
+    if (past !== undefined) assert.match(err, new RegExp(`Successfully ${past} units \\[there`));
+  }
+  assert.deepEqual((await run("start", "absent"))[0], 3);
+  assert.deepEqual(await run("cat", "absent"), [3, "", "Unit absent.service not found\n"]);
+  assert.deepEqual(await run("status", "absent"), [3, "", "Unit absent.service does not exist.\n"]);
+  assert.equal((await run("journal", "absent"))[0], 3);
+  await run("destroy", "there");
+});
+
+test("submit of changed files changes nothing and names all of them", async () => {
+  const a = await file("changed-a.service");
+  const b = await file("changed-b.service");
+  await run("submit", a, b);
+  const manifest = (await cluster.unit("changed-a.service"))?.manifest;
+  await file("changed-a.service", `${SERVICE}# more\n`);
+  await file("changed-b.service", `${SERVICE}# more\n`);
+  const c = await file("changed-c.service");
+  const [exit, out, err] = await run("submit", c, a, b);
+  assert.deepEqual([exit, out], [1, ""]);
+  assert.equal(
+    err,
+    `Unit changed-a.service in registry differs from local unit file ${a}. Add --replace to override.\n` +
+      `Unit changed-b.service in registry differs from local unit file ${b}. Add --replace to override.\n`,
+  );
+  assert.equal(await cluster.unit("changed-c.service"), undefined);
+  assert.equal((await run("submit", "--replace", a))[0], 0);
+  assert.notEqual((await cluster.unit("changed-a.service"))?.manifest, manifest);
+  assert.match((await run("submit", "--replace", a))[1], /^Found same Unit\(changed-a\.service\)/);
+});
+
+test("start --replace runs the new content", async () => {
+  const path = await file("replaced.service");
+  await run("start", path);
+  await file("replaced.service", `${SERVICE}ExecStop=/bin/true\n`);
+  assert.match(
+    (await run("start", path))[2],
+    /^WARNING: Unit replaced\.service in registry differs/,
+  );
+  assert.deepEqual(await run("start", "--replace", path), [
+    0,
+    `Unit replaced.service launched on ${HERE}\n`,
+    "",
+  ]);
+  assert.equal((await run("cat", "replaced"))[1], `${SERVICE}ExecStop=/bin/true\n`);
+});
+
+test("cat gives back what was submitted byte for byte, drop-ins after it", async () => {
+  const content = "# comment\n\n[Service]\nExecStart=/bin/true \\\n  -x\n\n";
+  const path = await file("bytes.service", content);
+  await run("submit", path);
+  assert.deepEqual(await run("cat", "bytes"), [0, content, ""]);
+  await file("bytes.service.d/10-more.conf", "[Service]\nNice=5\n");
+  await run("submit", "--replace", path);
+  assert.deepEqual(await run("cat", "bytes"), [
+    0,
+    `${content}\n# bytes.service.d/10-more.conf\n[Service]\nNice=5\n`,
+    "",
+  ]);
+});
+
+test("instances are made from the template in the registry", async () => {
+  await run("submit", await file("web@.service"));
+  const elsewhere = join(cluster.directory, "elsewhere");
+  const [exit, out] = await run("start", join(elsewhere, "web@1"), join(elsewhere, "web@2"));
+  assert.equal(exit, 0);
+  assert.deepEqual(out.split("\n").sort(), [
+    "",
+    `Unit web@1.service launched on ${HERE}`,
+    `Unit web@2.service launched on ${HERE}`,
+  ]);
+  assert.equal((await run("cat", "web@1"))[1], SERVICE);
+});
+
+test("a unit that cannot be placed ends start with its reason; it stays wanted", async () => {
+  cluster.behaviours.set("picky.service", {
+    blocked: [
+      {
+        reason: { type: "metadata-differs", requirement: "disk=tape" },
+        machines: 1,
+        examples: [M1],
+      },
+    ],
+  });
+  const path = await file("picky.service");
+  const [exit, out, err] = await run("start", path);
+  assert.deepEqual([exit, out], [1, ""]);
+  assert.match(
+    err,
+    /^Unit picky\.service cannot be placed: MachineMetadata=disk=tape does not hold \(1 machine: 1111aaaa\.\.\.\/10\.0\.0\.1\)\n {2}it stays wanted/,
+  );
+  assert.equal((await cluster.unit("picky.service"))?.desired, "launched");
+  const limited = await run("start", "--timeout", "1", path);
+  assert.equal(limited[0], 4);
+  assert.match(limited[2], /timed out waiting for unit picky\.service to report state launched/);
+  assert.match((await run("status", "picky"))[2], /cannot be placed: MachineMetadata=disk=tape/);
+  assert.match((await run("list-unit-files"))[2], /picky\.service cannot be placed/);
+  // What could not be placed can be taken back (by what is wanted, not by what is).
+  assert.equal((await run("stop", "picky"))[0], 0);
+  assert.equal((await run("unload", "picky"))[0], 0);
+});
+
+test("a failed start says what systemd says and where to look", async () => {
+  cluster.behaviours.set("broken.service", {
+    state: {
+      active: "failed",
+      sub: "failed",
+      result: "exit-code",
+      start: { restarts: 0, outcome: "failed" },
+    },
+  });
+  const [exit, out, err] = await run("start", await file("broken.service"));
+  assert.deepEqual([exit, out], [1, ""]);
+  assert.equal(
+    err,
+    `Unit broken.service failed to start on ${HERE}: state failed (failed), result exit-code\n` +
+      "  look further with: fleetctl-ts journal broken.service; try again with: fleetctl-ts restart broken.service\n",
+  );
+  const [, rows] = await run("list-units", "--no-legend", "--fields", "unit,active");
+  assert.match(rows, /^broken\.service\t+failed$/m);
+});
+
+test("a finished oneshot has started", async () => {
+  cluster.behaviours.set("once.service", { state: { active: "inactive", sub: "dead" } });
+  assert.equal((await run("start", await file("once.service")))[0], 0);
+});
+
+test("a global unit is waited for on all its machines", async () => {
+  await cluster.addMachine(M2, { address: "10.0.0.2" });
+  cluster.behaviours.set("everywhere.service", { machines: [M1, M2] });
+  const path = await file("everywhere.service", GLOBAL);
+  assert.deepEqual(await run("start", path), [
+    0,
+    "Unit everywhere.service launched on 2 machines\n",
+    "",
+  ]);
+  assert.deepEqual(await run("restart", "everywhere"), [
+    0,
+    "Unit everywhere.service restarted on 2 machines\n",
+    "",
+  ]);
+  assert.equal((await run("stop", "everywhere"))[0], 0);
+  assert.equal((await run("destroy", "everywhere"))[0], 0);
+  await cluster.write({ type: "delete", key: cluster.keys.machine(M2) });
+});
+
+test("--no-block says what was triggered, once, and does not wait", async () => {
+  cluster.behaviours.set("idle.service", { idle: true });
+  const path = await file("idle.service");
+  assert.deepEqual(await run("start", "--no-block", path), [
+    0,
+    "Triggered unit idle.service start\n",
+    "",
+  ]);
+  assert.deepEqual(await run("stop", "--no-block", "idle"), [
+    0,
+    "Triggered unit idle.service stop\n",
+    "",
+  ]);
+  assert.deepEqual(await run("destroy", "--no-block", "idle"), [0, "Destroyed idle.service\n", ""]);
+});
+
+test("stop on a machine that is away says so; destroy succeeds and says what will happen", async () => {
+  await cluster.addMachine(M2, { address: "10.0.0.2" });
+  cluster.behaviours.set("far.service", { machines: [M2] });
+  await run("start", await file("far.service"));
+  await cluster.loseMachine(M2);
+  cluster.behaviours.set("far.service", { idle: true });
+  const [exit, , err] = await run("stop", "far");
+  assert.equal(exit, 1);
+  assert.match(
+    err,
+    /machine 5555aaaa\.\.\. is away\n {2}it may still run there; it is stopped when/,
+  );
+  assert.deepEqual(await run("destroy", "far"), [
+    0,
+    "Destroyed far.service\n",
+    "Machine 5555aaaa... is away: far.service may still run there and is stopped when the machine returns\n",
+  ]);
+});
+
+test("300 units start with one request and one watch", async () => {
+  const template = await file("many@.service");
+  const names = Array.from({ length: 300 }, (_, index) => template.replace("@", `@${index}`));
+  const { exit, out, err } = await cluster.run("--debug", "start", ...names);
+  assert.equal(exit, 0);
+  assert.equal(out.match(/launched on/g)?.length, 300);
+  assert.equal(err.match(/POST .*\/apply/g)?.length, 1);
+  assert.equal(err.match(/POST .*\/watch/g)?.length, 1);
+  assert.equal((await run("destroy", ...names))[0], 0);
+});
+
+test("list commands have fleet's columns, exactly", async () => {
+  await cluster.addMachine("4444", { address: "", metadata: {} });
+  assert.deepEqual(await run("list-machines"), [
+    0,
+    "MACHINE\t\tIP\t\tMETADATA\n1111aaaa...\t10.0.0.1\tdisk=ssd\n4444...\t\t-\t\t-\n",
+    "",
+  ]);
+  await cluster.write({ type: "delete", key: cluster.keys.machine("4444") });
+  await run("start", await file("listed.service"));
+  const [, files] = await run("list-unit-files", "--fields", "unit,dstate,state,target");
+  assert.ok(files.startsWith("UNIT\t\t\tDSTATE\t\tSTATE\t\tTARGET\n"));
+  assert.ok(files.includes(`listed.service\t\tlaunched\tlaunched\t${HERE}\n`));
+  const [, json] = await run("list-units", "-o", "json");
+  const row = JSON.parse(json).find(({ unit }: { unit: string }) => unit === "listed.service");
+  assert.deepEqual([row.machineId, row.active, row.sub], [M1, "active", "running"]);
+});
+
+test("status gives systemctl's exit status, journal passes its options", async () => {
+  await run("start", await file("shown.service"));
+  assert.deepEqual(await run("status", "shown"), [3, "status of shown.service\n", ""]);
+  const [exit, out] = await run("journal", "-n", "5", "shown");
+  assert.equal(exit, 0);
+  assert.match(out, /--unit=shown\.service\n--no-pager\n--lines=5\n--output=short\n/);
+  assert.match((await run("journal", "--machine", "9", "shown"))[2], /Machine 9 not found/);
+});
+
+test("a machine that is away is forgotten by the beginning of its id, a present one is not", async () => {
+  await cluster.loseMachine("7777");
+  assert.deepEqual(await run("forget", "777..."), [0, "Forgot machine 7777\n", ""]);
+  assert.equal((await run("forget", "777"))[0], 3);
+  assert.equal((await run("forget", M1))[0], 1);
+});
+
+test("rejoin says what became of the units", async () => {
+  assert.deepEqual(await run("rejoin", "--keep"), [
+    0,
+    "Rejoined the cluster, kept units [keep.service].\n",
+    "",
+  ]);
+});
+
+test("without an engine every command says so", async () => {
+  await cluster.write({ type: "delete", key: cluster.keys.leader });
+  assert.match((await run("list-units"))[2], /^NOTICE: no engine is running/);
+  cluster.behaviours.set("waits.service", { idle: true });
+  const [exit, , err] = await run("start", "--timeout", "0.3", await file("waits.service"));
+  assert.equal(exit, 4);
+  assert.match(err, /^NOTICE: no engine is running/);
+  assert.match(err, /waits\.service: waiting for the engine to place it/);
+  await cluster.lead();
+});

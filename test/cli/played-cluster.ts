@@ -1,0 +1,179 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { processUnitLogs } from "../../src/api/process-unit-logs.ts";
+import { type Api, startApi } from "../../src/api/server.ts";
+import { type EmbeddedStore, openEmbeddedStore } from "../../src/registry/embedded-store.ts";
+import { type Keys, makeKeys } from "../../src/registry/keys.ts";
+import {
+  type BlockedRecord,
+  decodeRecord,
+  encodeRecord,
+  type MachineRecord,
+  type StateRecord,
+  type UnitRecord,
+  unitRecord,
+} from "../../src/registry/records.ts";
+import { Registry } from "../../src/registry/registry.ts";
+import type { Change, Operation } from "../../src/registry/store.ts";
+import { silentLogger } from "../../src/runtime/logger.ts";
+import { systemClock } from "../../src/runtime/system-clock.ts";
+import { systemRandom } from "../../src/runtime/system-random.ts";
+import { type CliResult, runCli } from "./run-cli.ts";
+import { M1 } from "./views.ts";
+
+/** What the test lets engine and machines make of a unit; by default it runs, is loaded or is taken off as wanted. */
+export type Behaviour = {
+  readonly machines?: readonly string[];
+  readonly state?: Partial<StateRecord>;
+  readonly blocked?: BlockedRecord["reasons"];
+  /** Nobody does anything. */
+  readonly idle?: boolean;
+};
+
+/** The real API on the embedded store, with engine and machines played by writing their records. */
+export class PlayedCluster {
+  readonly directory: string;
+  readonly store: EmbeddedStore;
+  readonly keys: Keys = makeKeys();
+  readonly behaviours = new Map<string, Behaviour>();
+  readonly #api: Api;
+  readonly #end = new AbortController();
+  readonly #played: Promise<void>;
+
+  static async open(): Promise<PlayedCluster> {
+    const directory = await mkdtemp(join(tmpdir(), "fleet-cli-"));
+    const store = openEmbeddedStore({ clock: systemClock, random: systemRandom });
+    const shared = { clock: systemClock, random: systemRandom, logger: silentLogger };
+    const registry = new Registry({ ...shared, store, keys: makeKeys() });
+    const api = await startApi({
+      ...shared,
+      registry,
+      daemon: {
+        machineId: M1,
+        version: "0.1.0",
+        singleMachine: false,
+        notices: () => [],
+        rejoin: async (mode) => [`${mode}.service`],
+      },
+      logs: processUnitLogs({
+        journalctl: ["printf", "%s\\n"],
+        systemctl: ["sh", "-c", "echo status of $5; exit 3", "systemctl"],
+      }),
+      listen: [{ type: "unix", path: join(directory, "fleet.sock"), mode: 0o600 }],
+    });
+    return new PlayedCluster(directory, store, api);
+  }
+
+  private constructor(directory: string, store: EmbeddedStore, api: Api) {
+    this.directory = directory;
+    this.store = store;
+    this.#api = api;
+    this.#played = this.#play();
+  }
+
+  async close(): Promise<void> {
+    this.#end.abort();
+    await this.#played;
+    await this.#api.close();
+    await this.store.close();
+    await rm(this.directory, { recursive: true });
+  }
+
+  run(...args: readonly string[]): Promise<CliResult> {
+    return runCli(args, { FLEETCTL_ENDPOINT: `unix://${join(this.directory, "fleet.sock")}` });
+  }
+
+  async write(...operations: readonly Operation[]): Promise<void> {
+    await this.store.transact({ comparisons: [], operations });
+  }
+
+  async lead(): Promise<void> {
+    const leader = { machine: M1, nonce: "n", format: 1 };
+    await this.write({ type: "put", key: this.keys.leader, value: encodeRecord(leader) });
+  }
+
+  async addMachine(id: string, change: Partial<MachineRecord> = {}): Promise<void> {
+    const record: MachineRecord = {
+      nonce: "n",
+      bootId: "b",
+      leaseId: "1",
+      ttlMs: 30_000,
+      address: "10.0.0.1",
+      automatic: {},
+      metadata: { disk: "ssd" },
+      version: "0.1.0",
+      format: 1,
+      capacity: { cpus: 1, memoryBytes: 1, tasks: 1 },
+      leaving: false,
+      ...change,
+    };
+    await this.write({ type: "put", key: this.keys.machine(id), value: encodeRecord(record) });
+  }
+
+  /** Its presence ends; what it was assigned stays. */
+  async loseMachine(id: string): Promise<void> {
+    const roster = { firstSeenMs: 0, lastBootMs: 0, bootId: "b", address: "10.0.0.1" };
+    await this.write(
+      { type: "delete", key: this.keys.machine(id) },
+      { type: "put", key: this.keys.roster(id), value: encodeRecord(roster) },
+    );
+  }
+
+  async unit(name: string): Promise<UnitRecord | undefined> {
+    const key = this.keys.unit(name);
+    const [item] = (await this.store.read({ range: { key } })).items;
+    return item && decodeRecord(unitRecord, key, item.value);
+  }
+
+  async #play(): Promise<void> {
+    const range = { prefix: this.keys.all("units") };
+    const { header } = await this.store.read({ range });
+    const request = { range, fromRevision: header.revision + 1, signal: this.#end.signal };
+    for await (const batch of this.store.watch(request)) {
+      if (batch.type !== "changes") continue;
+      for (const change of batch.changes) await this.write(...this.#reaction(change));
+    }
+  }
+
+  #reaction(change: Change): readonly Operation[] {
+    const key = change.type === "put" ? change.item.key : change.key;
+    const name = key.slice(this.keys.all("units").length);
+    const { machines = [M1], state, blocked, idle } = this.behaviours.get(name) ?? {};
+    if (idle === true) return [];
+    const put = (target: string, record: object): Operation => ({
+      type: "put",
+      key: target,
+      value: encodeRecord(record),
+    });
+    const record =
+      change.type === "put" ? decodeRecord(unitRecord, key, change.item.value) : undefined;
+    const identity = change.type === "put" ? change.item.createRevision : 0;
+    if (record === undefined || record.desired === "inactive") {
+      return [
+        this.keys.placement(name),
+        this.keys.blocked(name),
+        ...machines.flatMap((id) => [this.keys.assignment(id, name), this.keys.state(id, name)]),
+      ].map((target) => ({ type: "delete", key: target }));
+    }
+    if (blocked !== undefined) {
+      return [put(this.keys.blocked(name), { identity, sinceMs: 0, reasons: blocked })];
+    }
+    const target = record.desired;
+    const { manifest, restarts, global } = record;
+    const running = target === "launched";
+    return [
+      ...(global ? [] : [put(this.keys.placement(name), { machine: machines[0], identity })]),
+      ...machines.flatMap((id) => [
+        put(this.keys.assignment(id, name), { identity, manifest, target, restarts, global }),
+        put(this.keys.state(id, name), {
+          ...{ identity, manifest, hash: "", current: target, load: "loaded" },
+          ...{ active: running ? "active" : "inactive", sub: running ? "running" : "dead" },
+          ...{ result: "success", mainPid: 0, sinceMs: 0 },
+          ...(running ? { start: { restarts, outcome: "done" } } : {}),
+          ...state,
+        } satisfies StateRecord),
+      ]),
+    ];
+  }
+}

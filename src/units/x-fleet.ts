@@ -2,8 +2,18 @@ import { parseGlob } from "./glob.ts";
 import type { MetadataRequirement, Requirements } from "./requirements.ts";
 import { expandSpecifiers } from "./specifiers.ts";
 import { PROBLEMS_MAX, type UnitFile, type UnitOption } from "./unit-file.ts";
-import { instanceOf, isTemplate, validateUnitName } from "./unit-name.ts";
+import { instanceOf, isTemplate } from "./unit-name.ts";
 import type { UnitProblem } from "./unit-problem.ts";
+import {
+  booleanProblem,
+  machineIdProblem,
+  metadataProblem,
+  parseBoolean,
+  patternProblem,
+  peerProblem,
+  splitValue,
+  type ValueSplit,
+} from "./x-fleet-values.ts";
 
 /**
  * The [X-Fleet] section (docs/unit-files.md). Nothing that was written is passed over in silence: a requirement that is
@@ -46,8 +56,7 @@ interface Draft {
 
 interface OptionRule {
   readonly list: ListName;
-  /** `words`: names between blanks. `items`: one value, or several that are each in quotes. */
-  readonly split: "words" | "items";
+  readonly split: ValueSplit;
   /** What is wrong with one value, specifiers replaced. */
   readonly check: (value: string, unitName: string) => string | undefined;
 }
@@ -112,13 +121,6 @@ export function parseRequirements(
   };
 }
 
-/** systemd's booleans, in any case of letters; undefined for other text. */
-export function parseBoolean(text: string): boolean | undefined {
-  const lower = text.toLowerCase();
-  if (["1", "yes", "y", "true", "t", "on"].includes(lower)) return true;
-  return ["0", "no", "n", "false", "f", "off"].includes(lower) ? false : undefined;
-}
-
 function emptyDraft(): Draft {
   return {
     machineId: [],
@@ -180,31 +182,6 @@ function shortened(text: string): string {
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }
 
-/** Undefined if quotes are not balanced, or are not all around the line. */
-function splitValue(value: string, split: OptionRule["split"]): readonly string[] | undefined {
-  if (!value.includes('"')) {
-    return split === "items" ? [value] : value.split(/[ \t]+/);
-  }
-  if (!value.startsWith('"') || !value.endsWith('"')) return undefined;
-  const parts: string[] = [];
-  let part: string | undefined;
-  let quoted = false;
-  for (const char of value) {
-    if (char === '"') {
-      quoted = !quoted;
-      part ??= "";
-    } else if (!quoted && (char === " " || char === "\t")) {
-      if (part !== undefined) parts.push(part);
-      part = undefined;
-    } else {
-      part = (part ?? "") + char;
-    }
-  }
-  if (part !== undefined) parts.push(part);
-  if (quoted) return undefined;
-  return split === "items" ? parts : parts.flatMap((words) => words.split(/[ \t]+/));
-}
-
 function unknownOption(name: string): string {
   const plain = name.toLowerCase().replace(/^x-(condition)?/, "");
   const meant = Array.from(OPTIONS.keys()).find((known) => known.toLowerCase() === plain);
@@ -217,37 +194,6 @@ function sectionProblem(section: string): string | undefined {
   return /^\s*x[-_ ]?fleet\s*$/i.test(section)
     ? `section [${section}] has to be spelled [${X_FLEET}]`
     : undefined;
-}
-
-function machineIdProblem(value: string): string | undefined {
-  if (value === "") return "the machine id is empty";
-  return /\s/.test(value) ? "it takes one machine id" : undefined;
-}
-
-function peerProblem(value: string, unitName: string): string | undefined {
-  const problem = validateUnitName(value);
-  if (problem !== undefined) return problem;
-  if (isTemplate(value)) return "a template never runs, name an instance of it";
-  return value === unitName ? "a unit cannot ask for its own machine" : undefined;
-}
-
-function metadataProblem(value: string): string | undefined {
-  const [key = "", wanted = "", ...more] = value.split("=");
-  if (key === "" || wanted === "" || more.length > 0) {
-    return 'it has to be key=value (several on a line: "a=b" "c=d")';
-  }
-  return key !== key.trim() || wanted !== wanted.trim()
-    ? 'blanks around "=" or the value'
-    : undefined;
-}
-
-function patternProblem(value: string): string | undefined {
-  if (value === "") return "the pattern is empty";
-  return parseGlob(value) === undefined ? "bad pattern" : undefined;
-}
-
-function booleanProblem(value: string): string | undefined {
-  return parseBoolean(value) === undefined ? "it has to be yes or no" : undefined;
 }
 
 /** MachineID, or fleet's older name for it where there is none. */

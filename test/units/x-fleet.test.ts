@@ -4,7 +4,8 @@ import fc from "fast-check";
 import { NO_REQUIREMENTS, type Requirements } from "../../src/units/requirements.ts";
 import { parseUnitFile, scanUnitFile } from "../../src/units/unit-file.ts";
 import { problemText } from "../../src/units/unit-problem.ts";
-import { parseBoolean, parseRequirements, VALUES_MAX } from "../../src/units/x-fleet.ts";
+import { parseRequirements, VALUES_MAX } from "../../src/units/x-fleet.ts";
+import { parseBoolean } from "../../src/units/x-fleet-values.ts";
 
 const UNIT = "foo@bar.service";
 

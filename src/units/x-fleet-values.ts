@@ -1,0 +1,72 @@
+import { parseGlob } from "./glob.ts";
+import { isTemplate, validateUnitName } from "./unit-name.ts";
+
+/** `words`: names between blanks. `items`: one value, or several that are each in quotes. */
+export type ValueSplit = "words" | "items";
+
+/** Undefined if quotes are not balanced, or are not all around the line. */
+export function splitValue(value: string, split: ValueSplit): readonly string[] | undefined {
+  if (!value.includes('"')) {
+    return split === "items" ? [value] : value.split(/[ \t]+/);
+  }
+  if (!value.startsWith('"') || !value.endsWith('"')) return undefined;
+  const parts: string[] = [];
+  let part: string | undefined;
+  let quoted = false;
+  for (const char of value) {
+    if (char === '"') {
+      quoted = !quoted;
+      part ??= "";
+    } else if (!quoted && (char === " " || char === "\t")) {
+      if (part !== undefined) parts.push(part);
+      part = undefined;
+    } else {
+      part = (part ?? "") + char;
+    }
+  }
+  if (part !== undefined) parts.push(part);
+  if (quoted) return undefined;
+  return split === "items" ? parts : parts.flatMap((words) => words.split(/[ \t]+/));
+}
+
+/** systemd's booleans, in any case of letters; undefined for other text. */
+export function parseBoolean(text: string): boolean | undefined {
+  const lower = text.toLowerCase();
+  if (["1", "yes", "y", "true", "t", "on"].includes(lower)) return true;
+  return ["0", "no", "n", "false", "f", "off"].includes(lower) ? false : undefined;
+}
+
+/*
+ * What is wrong with one value of an option, specifiers replaced; undefined if nothing is.
+ */
+
+export function machineIdProblem(value: string): string | undefined {
+  if (value === "") return "the machine id is empty";
+  return /\s/.test(value) ? "it takes one machine id" : undefined;
+}
+
+export function peerProblem(value: string, unitName: string): string | undefined {
+  const problem = validateUnitName(value);
+  if (problem !== undefined) return problem;
+  if (isTemplate(value)) return "a template never runs, name an instance of it";
+  return value === unitName ? "a unit cannot ask for its own machine" : undefined;
+}
+
+export function metadataProblem(value: string): string | undefined {
+  const [key = "", wanted = "", ...more] = value.split("=");
+  if (key === "" || wanted === "" || more.length > 0) {
+    return 'it has to be key=value (several on a line: "a=b" "c=d")';
+  }
+  return key !== key.trim() || wanted !== wanted.trim()
+    ? 'blanks around "=" or the value'
+    : undefined;
+}
+
+export function patternProblem(value: string): string | undefined {
+  if (value === "") return "the pattern is empty";
+  return parseGlob(value) === undefined ? "bad pattern" : undefined;
+}
+
+export function booleanProblem(value: string): string | undefined {
+  return parseBoolean(value) === undefined ? "it has to be yes or no" : undefined;
+}

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { rootCertificates } from "node:tls";
+import { isIP } from "node:net";
+import { checkServerIdentity, type PeerCertificate, rootCertificates } from "node:tls";
 import {
   Etcd3,
   type ICallable,
@@ -26,7 +27,7 @@ export class EtcdConnection {
 
   constructor(options: ConnectionOptions) {
     this.server = options.server;
-    this.#transport = new Transport(transportOptions(options));
+    this.#transport = new Transport(transportOptions(options), addressOf(options.server));
   }
 
   /** Aborts when the connection is lost or given up; streams on it must move to another. Unary calls in progress may still end well. */
@@ -43,9 +44,18 @@ export class EtcdConnection {
   /** Resolves when requests can be sent; rejects when no connection can be made or `signal` aborts. Call it once. */
   async connect(signal: AbortSignal): Promise<void> {
     const channel = await this.#transport.channel();
-    if ((await settledState(channel, signal)) !== READY) {
-      // Only a call says why (refused, name unknown, certificate refused). This one changes nothing should it get through.
-      await new MaintenanceClient(this.#transport.caller({ signal })).status();
+    // Only a call that waits for the connection learns why there is none (refused, name unknown, certificate refused).
+    const probe = new AbortController();
+    const refusal = new MaintenanceClient(this.#transport.caller({ signal: probe.signal }))
+      .status()
+      .then(
+        () => new Error("no connection"),
+        (error: unknown) => error,
+      );
+    try {
+      if ((await settledState(channel, signal)) !== READY) throw await refusal;
+    } finally {
+      probe.abort();
     }
     // A server that goes is noticed at once, also while nothing is being asked.
     channel.watchConnectivityState(READY, Number.POSITIVE_INFINITY, () =>
@@ -108,6 +118,9 @@ function transportOptions(options: ConnectionOptions): IOptions {
     ...(server.startsWith("https://") ? { credentials } : {}),
     grpcOptions: {
       "grpc.primary_user_agent": name,
+      ...(addressOf(server) === undefined
+        ? {}
+        : { "grpc.ssl_target_name_override": NAME_OF_ADDRESSES }),
       "grpc.max_receive_message_length": -1,
       "grpc.max_send_message_length": -1,
       // A frozen server is noticed after 7 s. Pings more often than every 5 s make etcd close the connection.
@@ -138,6 +151,30 @@ function settledState(channel: GrpcChannel, signal: AbortSignal): Promise<number
   });
 }
 
+/**
+ * Node refuses to begin a TLS handshake with an address for the server's name, which is what grpc-js does. The name it can be told to
+ * use instead is then also the one it checks the certificate for, and nothing that etcd3 passes on says otherwise: so the check is put into
+ * the credentials. Were that to fail, no certificate would be accepted.
+ */
+const NAME_OF_ADDRESSES = "etcd.invalid";
+
+function checkCertificateFor(address: string, host: object): void {
+  const credentials: unknown = Reflect.get(host, "channelCredentials");
+  assert(typeof credentials === "object" && credentials !== null);
+  const verifyOptions: unknown = Reflect.get(credentials, "verifyOptions");
+  if (typeof verifyOptions !== "object" || verifyOptions === null) return;
+  const check = (_: string, certificate: PeerCertificate) =>
+    checkServerIdentity(address, certificate);
+  Reflect.set(verifyOptions, "checkServerIdentity", check);
+}
+
+/** The address of a server reached over TLS, when it is named by one. */
+function addressOf(server: string): string | undefined {
+  const { protocol, hostname } = new URL(server);
+  const host = hostname.replace(/^\[|\]$/g, "");
+  return protocol === "https:" && isIP(host) !== 0 ? host : undefined;
+}
+
 type GrpcClient = Parameters<Parameters<ICallable<unknown>["withConnection"]>[1]>[0]["client"];
 type GrpcMetadata = Parameters<Parameters<ICallable<unknown>["withConnection"]>[1]>[0]["metadata"];
 type GrpcChannel = ReturnType<GrpcClient["getChannel"]>;
@@ -148,6 +185,13 @@ interface CancellableCall {
 
 /** Opens the protected connection pool, which holds one host here. */
 class Transport extends Etcd3 {
+  readonly #address: string | undefined;
+
+  constructor(options: IOptions, address: string | undefined) {
+    super(options);
+    this.#address = address;
+  }
+
   async channel(): Promise<GrpcChannel> {
     return (await this.#client("KV", {})).client.getChannel();
   }
@@ -170,7 +214,7 @@ class Transport extends Etcd3 {
     service: Parameters<ICallable<unknown>["exec"]>[0],
     { token, needsLeader }: CallContext,
   ): Promise<{ client: GrpcClient; metadata: GrpcMetadata }> {
-    const { client, metadata } = await this.pool
+    const { client, metadata, resource } = await this.pool
       .withConnection(service, (found) => found)
       .catch((cause: unknown) => {
         // Given up by another call between being chosen and being used; nothing was sent.
@@ -179,6 +223,7 @@ class Transport extends Etcd3 {
           cause,
         });
       });
+    if (this.#address !== undefined) checkCertificateFor(this.#address, resource);
     if (token !== undefined) metadata.set("token", token);
     if (needsLeader === true) metadata.set("hasleader", "true");
     return { client, metadata };

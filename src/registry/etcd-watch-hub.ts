@@ -228,6 +228,7 @@ class WatchStream {
       return;
     }
     watch.receive(message.events, !message.fragment);
+    if (watch.lastItem !== undefined) this.#client.history.remember(watch.lastItem);
     if (watch.ended) this.detach(watch);
   }
 

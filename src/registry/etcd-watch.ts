@@ -2,7 +2,7 @@ import type { IEvent } from "etcd3";
 import type { FleetError } from "../runtime/errors.ts";
 import type { Generation } from "./etcd-history.ts";
 import { change, type KeyRange, keyRange } from "./etcd-wire.ts";
-import type { Change, ResetReason, WatchBatch, WatchRequest } from "./store.ts";
+import type { Change, KeyValue, ResetReason, WatchBatch, WatchRequest } from "./store.ts";
 
 /** Batches that wait to be taken: at most this many changes and this many characters of keys and values. */
 export const WATCH_BUFFER_CHANGES_MAX = 65_536;
@@ -17,6 +17,8 @@ export class EtcdWatch {
   readonly generation: Generation;
   /** The first revision not yet handed to the buffer, or known to hold nothing for this watch. */
   next: number;
+  /** The newest item received. */
+  lastItem: KeyValue | undefined;
   readonly #buffer: { readonly batch: WatchBatch; readonly characters: number }[] = [];
   #bufferedChanges = 0;
   #bufferedCharacters = 0;
@@ -45,6 +47,7 @@ export class EtcdWatch {
       if (this.#partial !== undefined && this.#partial.revision !== revision) this.#flush();
       this.#partial ??= { revision, changes: [] };
       this.#partial.changes.push(received);
+      if (received.type === "put") this.lastItem = received.item;
     }
     if (complete) this.#flush();
   }

@@ -15,13 +15,13 @@ const run = promisify(execFile);
 export interface EtcdOptions {
   /** Further flags: `--experimental-watch-progress-notify-interval=100ms`. */
   readonly flags?: readonly string[];
+  /** Paths of PEM files: clients must show a certificate that `ca` signed. */
+  readonly tls?: { readonly ca: string; readonly cert: string; readonly key: string };
 }
 
-/** Whatever is still running when the test process ends for any reason goes with it. */
-const running = new Set<ChildProcess>();
-process.on("exit", () => {
-  for (const child of running) child.kill("SIGKILL");
-});
+const ENDED = "ended";
+const MISSING =
+  "\nthese tests need etcd and etcdctl on the PATH: apt-get install etcd-server etcd-client";
 
 /** A real etcd in a directory of its own on 127.0.0.1. `t` stops it and removes the directory. */
 export async function startEtcd(t: Cleanup, options: EtcdOptions = {}): Promise<EtcdServer> {
@@ -55,6 +55,7 @@ async function startMembers(
         peerUrl: `http://127.0.0.1:${ports[count + index]}`,
         initialCluster: peers.join(","),
         flags: options.flags ?? [],
+        tls: options.tls,
       }),
   );
   t.after(async () => {
@@ -73,6 +74,7 @@ interface Member {
   readonly peerUrl: string;
   readonly initialCluster: string;
   readonly flags: readonly string[];
+  readonly tls: EtcdOptions["tls"];
 }
 
 export class EtcdServer {
@@ -85,7 +87,7 @@ export class EtcdServer {
   }
 
   get url(): string {
-    return `http://127.0.0.1:${this.#member.port}`;
+    return `${this.#member.tls === undefined ? "http" : "https"}://127.0.0.1:${this.#member.port}`;
   }
 
   get address(): TcpAddress {
@@ -100,10 +102,13 @@ export class EtcdServer {
 
   launch(): void {
     assert(this.#child === undefined, "etcd is running already");
-    const { name, dataDirectory, peerUrl, initialCluster, flags } = this.#member;
+    const { name, dataDirectory, peerUrl, initialCluster, flags, tls } = this.#member;
     const child = spawn(
-      "etcd",
+      "setpriv",
       [
+        // Not even a test process that is killed leaves one behind.
+        "--pdeathsig=KILL",
+        "etcd",
         `--name=${name}`,
         `--data-dir=${dataDirectory}`,
         `--listen-client-urls=${this.url}`,
@@ -115,38 +120,52 @@ export class EtcdServer {
         "--logger=zap",
         "--log-level=warn",
         ...flags,
+        ...(tls === undefined
+          ? []
+          : [
+              "--client-cert-auth",
+              `--trusted-ca-file=${tls.ca}`,
+              `--cert-file=${tls.cert}`,
+              `--key-file=${tls.key}`,
+            ]),
       ],
       { stdio: ["ignore", "pipe", "pipe"], env: { PATH: process.env["PATH"] ?? "" } },
     );
     this.#child = child;
-    running.add(child);
     const keep = (text: Buffer) => {
       this.#log = (this.#log + text.toString()).slice(-4_000);
     };
     child.stdout.on("data", keep);
     child.stderr.on("data", keep);
     child.on("error", (error) => {
-      this.#log = `cannot run etcd: ${error.message}; these tests need it: apt-get install etcd-server etcd-client`;
+      this.#log = `cannot run etcd: ${error.message}`;
     });
-    child.on("close", () => {
-      running.delete(child);
+    child.on("close", (code) => {
+      if (code === 127) this.#log += MISSING;
       if (this.#child === child) this.#child = undefined;
     });
   }
 
   async ready(): Promise<void> {
-    await waitFor({
+    const health = await waitFor({
       what: `etcd at ${this.url} is healthy`,
       deadlineMs: 30_000,
       everyMs: 20,
-      look: async () => {
-        assert(this.#child !== undefined, "etcd has ended");
-        const answer = await fetch(`${this.url}/health`, { signal: AbortSignal.timeout(2_000) });
-        return await answer.text();
-      },
-      until: (health) => health.includes('"true"'),
+      look: async () => (this.#child === undefined ? ENDED : await this.#health()),
+      until: (seen) => seen === ENDED || /"health":"?true/.test(seen),
       explain: () => this.#log,
     });
+    assert(health !== ENDED, `etcd ended while it started: ${this.#log}`);
+  }
+
+  async #health(): Promise<string> {
+    const { tls } = this.#member;
+    if (tls !== undefined) {
+      const files = [`--cacert=${tls.ca}`, `--cert=${tls.cert}`, `--key=${tls.key}`];
+      return await this.etcdctl(...files, "endpoint", "health", "-w=json");
+    }
+    const answer = await fetch(`${this.url}/health`, { signal: AbortSignal.timeout(2_000) });
+    return await answer.text();
   }
 
   /** As a power cut would end it. */

@@ -20,6 +20,7 @@ interface Link {
  * real clients meet them against real servers.
  */
 export class TcpProxy {
+  readonly host: string;
   readonly #server: Server;
   readonly #links = new Set<Link>();
   readonly #paused = new Set<Direction>();
@@ -27,18 +28,21 @@ export class TcpProxy {
   readonly #passed = new Map<Direction, number>();
   #target: TcpAddress;
   #port = 0;
+  #accepted = 0;
   #open = true;
   #delayMs = 0;
+  #breakEvery: { readonly direction: Direction; readonly bytes: number } | undefined;
 
-  /** `t` closes it. */
-  static async start(t: Cleanup, target: TcpAddress): Promise<TcpProxy> {
-    const proxy = new TcpProxy(target);
+  /** `t` closes it. It listens on a port of its own of `host`, any address of 127.0.0.0/8. */
+  static async start(t: Cleanup, target: TcpAddress, host = "127.0.0.1"): Promise<TcpProxy> {
+    const proxy = new TcpProxy(target, host);
     t.after(() => proxy.close());
     await proxy.#listen();
     return proxy;
   }
 
-  private constructor(target: TcpAddress) {
+  private constructor(target: TcpAddress, host: string) {
+    this.host = host;
     this.#target = target;
     this.#server = createServer((client) => this.#accept(client));
   }
@@ -48,11 +52,12 @@ export class TcpProxy {
   }
 
   get url(): string {
-    return `http://127.0.0.1:${this.#port}`;
+    return `http://${this.host}:${this.#port}`;
   }
 
-  get connections(): number {
-    return this.#links.size;
+  /** Connections taken since the start. */
+  get accepted(): number {
+    return this.#accepted;
   }
 
   /** Bytes let through since the start. */
@@ -103,6 +108,11 @@ export class TcpProxy {
     this.#dropped.delete(direction);
   }
 
+  /** Every connection breaks after that many bytes in that direction, in the middle of whatever it is; undefined: no longer. */
+  breakEvery(limit: { readonly direction: Direction; readonly bytes: number } | undefined): void {
+    this.#breakEvery = limit;
+  }
+
   /** Every piece passes this much later, both ways. */
   delay(delayMs: number): void {
     this.#delayMs = delayMs;
@@ -121,7 +131,7 @@ export class TcpProxy {
   }
 
   async #listen(): Promise<void> {
-    this.#server.listen(0, "127.0.0.1");
+    this.#server.listen(0, this.host);
     await once(this.#server, "listening");
     const address = this.#server.address();
     assert(address !== null && typeof address === "object");
@@ -133,6 +143,7 @@ export class TcpProxy {
       client.resetAndDestroy();
       return;
     }
+    this.#accepted += 1;
     const server = new Socket();
     client.setNoDelay(true);
     server.setNoDelay(true);
@@ -150,6 +161,12 @@ export class TcpProxy {
     const sink = source === link.client ? link.server : link.client;
     source.on("data", (bytes: Buffer) => {
       if (this.#dropped.has(direction)) return;
+      const limit = this.#breakEvery;
+      if (limit?.direction === direction && source.bytesRead > limit.bytes) {
+        link.client.destroy();
+        link.server.destroy();
+        return;
+      }
       if (this.#delayMs > 0)
         setTimeout(() => this.#pass(sink, { direction, bytes }), this.#delayMs);
       else this.#pass(sink, { direction, bytes });

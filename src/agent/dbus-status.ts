@@ -1,0 +1,111 @@
+import { parseUnitName, validateUnitName } from "../units/unit-name.ts";
+import { type ListedUnit, type Manager, UNIT_INTERFACE } from "./dbus-manager.ts";
+import type { UnitStatus } from "./systemd.ts";
+
+/** A list of names is one message and one turn of systemd's loop: not all units of a large machine at once. */
+const NAMES_PER_CALL = 500;
+
+/** Interfaces with a property Result. */
+const RESULT_INTERFACES: Readonly<Record<string, string>> = {
+  service: "Service",
+  socket: "Socket",
+  timer: "Timer",
+  path: "Path",
+  mount: "Mount",
+  automount: "Automount",
+  swap: "Swap",
+};
+
+/**
+ * A list for all units and two or three properties each, which is a quarter of what reading all properties of a unit takes. Units that are not
+ * ours are looked up first: asking for a name loads it, and systemd is not to load what nobody put there.
+ */
+export async function readStatuses(
+  manager: Manager,
+  units: readonly string[],
+  options: {
+    readonly isHeld: (unit: string) => boolean;
+    readonly signal?: AbortSignal | undefined;
+  },
+): Promise<readonly UnitStatus[]> {
+  const { isHeld, signal } = options;
+  const known = await Promise.all(
+    units.map(async (unit) => {
+      if (validateUnitName(unit) !== undefined) return false;
+      return isHeld(unit) || (await manager.loadedPath(unit, signal)) !== undefined;
+    }),
+  );
+  const asked = units.filter((_, index) => known[index]);
+  const listed = new Map<string, ListedUnit>();
+  for (let at = 0; at < asked.length; at += NAMES_PER_CALL) {
+    const names = asked.slice(at, at + NAMES_PER_CALL);
+    // By place: an alias is listed under the unit's first name.
+    const rows = await manager.listByNames(names, signal);
+    for (const [index, row] of rows.entries()) listed.set(names[index] ?? row.name, row);
+  }
+  return await Promise.all(
+    units.map(async (unit) => {
+      const row = listed.get(unit);
+      return row === undefined || row.load === "not-found"
+        ? unknownStatus(unit, row)
+        : await readDetails(manager, unit, row, signal);
+    }),
+  );
+}
+
+async function readDetails(
+  manager: Manager,
+  unit: string,
+  row: ListedUnit,
+  signal: AbortSignal | undefined,
+): Promise<UnitStatus> {
+  const type = parseUnitName(row.name)?.type ?? "";
+  const specific = RESULT_INTERFACES[type];
+  const owner = `org.freedesktop.systemd1.${specific}`;
+  const options = { about: unit, signal };
+  const hasPid = type === "service" && row.active !== "inactive" && row.active !== "failed";
+  const [since, result, mainPid] = await Promise.all([
+    manager.property(row.path, UNIT_INTERFACE, sinceProperty(row.active), options),
+    specific === undefined ? "" : manager.text(row.path, owner, "Result", options),
+    hasPid ? manager.property(row.path, owner, "MainPID", options) : 0,
+  ]);
+  return {
+    unit,
+    load: row.load,
+    active: row.active,
+    sub: row.sub,
+    result,
+    mainPid: Number(mainPid),
+    sinceMs: Math.floor(Number(since) / 1000),
+    hasJob: row.hasJob,
+  };
+}
+
+function sinceProperty(active: string): string {
+  switch (active) {
+    case "active":
+    case "reloading":
+      return "ActiveEnterTimestamp";
+    case "activating":
+      return "InactiveExitTimestamp";
+    case "inactive":
+    case "failed":
+      return "InactiveEnterTimestamp";
+    default:
+      // ActiveExitTimestamp is an old one where a start is given up, for such a unit was never active.
+      return "StateChangeTimestamp";
+  }
+}
+
+export function unknownStatus(unit: string, row?: ListedUnit): UnitStatus {
+  return {
+    unit,
+    load: "not-found",
+    active: row?.active ?? "inactive",
+    sub: row?.sub ?? "dead",
+    result: "",
+    mainPid: 0,
+    sinceMs: 0,
+    hasJob: row?.hasJob ?? false,
+  };
+}

@@ -1,0 +1,274 @@
+import { readFileSync } from "node:fs";
+import type { Clock } from "../runtime/clock.ts";
+import { isFleetError } from "../runtime/errors.ts";
+import type { Logger } from "../runtime/logger.ts";
+import type { StartOutcome } from "../units/unit-state.ts";
+import { type DbusCall, DbusConnection, type DbusSignal } from "./dbus-connection.ts";
+import { Jobs } from "./dbus-jobs.ts";
+import {
+  MANAGER_INTERFACE,
+  MANAGER_PATH,
+  Manager,
+  managerCall,
+  PROPERTIES_INTERFACE,
+  SYSTEMD,
+  UNIT_INTERFACE,
+} from "./dbus-manager.ts";
+import { unitOfCgroup, unitPath } from "./dbus-names.ts";
+import type { SignalHeader } from "./dbus-signal-filter.ts";
+import { readStatuses } from "./dbus-status.ts";
+import { UnitFiles } from "./dbus-unit-files.ts";
+import { UnitJobs } from "./dbus-unit-jobs.ts";
+import { onDisk, UnitWriter } from "./dbus-unit-writer.ts";
+import type { HeldUnit, Systemd, SystemdEvent, UnitStatus, WriteResult } from "./systemd.ts";
+import { SystemdEvents } from "./systemd-events.ts";
+
+export interface DbusSystemdOptions {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** fleet.conf's `units_directory`. */
+  readonly unitsDirectory?: string;
+  readonly linkDirectory?: string;
+  readonly socketPath?: string;
+  /** The daemon's unit, which all others stop before. */
+  readonly daemonUnit?: string;
+  /** The unit this process is in; by default what /proc/self/cgroup says. */
+  readonly ownUnit?: string;
+  readonly callDeadlineMs?: number;
+}
+
+const OWN_JOB_DEADLINE_MS = 1_000;
+/** Generators of the host run first, and they may be slow. */
+const RELOAD_DEADLINE_MS = 90_000;
+
+const BUS = "org.freedesktop.DBus";
+const PROPERTIES_CHANGED = "PropertiesChanged";
+
+/**
+ * Few and constant rules: the bus forgets none by itself and allows 512. Of the two signals a unit sends at each change, only the smaller one
+ * (of the Unit interface) comes through; every shutdown, reboot and kexec starts shutdown.target.
+ */
+const MATCH_RULES: readonly string[] = [
+  `type='signal',sender='${SYSTEMD}',interface='${PROPERTIES_INTERFACE}',member='${PROPERTIES_CHANGED}',arg0='${UNIT_INTERFACE}'`,
+  `type='signal',sender='${SYSTEMD}',interface='${MANAGER_INTERFACE}',member='JobRemoved'`,
+  `type='signal',sender='${SYSTEMD}',interface='${MANAGER_INTERFACE}',member='JobNew',arg2='shutdown.target'`,
+  `type='signal',sender='${SYSTEMD}',interface='${MANAGER_INTERFACE}',member='Reloading'`,
+  `type='signal',sender='${BUS}',interface='${BUS}',member='NameOwnerChanged',arg0='${SYSTEMD}'`,
+];
+
+/** The machine's systemd over the system bus. Rejects with `systemd-unavailable` or `host-io` when it cannot begin. */
+export async function openDbusSystemd(options: DbusSystemdOptions): Promise<Systemd> {
+  const files = onDisk(() =>
+    UnitFiles.open({
+      unitsDirectory: options.unitsDirectory ?? "/run/fleet/units",
+      linkDirectory: options.linkDirectory ?? "/run/systemd/system",
+      daemonUnit: options.daemonUnit ?? "fleetd-ts.service",
+    }),
+  );
+  return await DbusSystemd.open(options, files);
+}
+
+class DbusSystemd implements Systemd {
+  readonly #options: DbusSystemdOptions;
+  readonly #files: UnitFiles;
+  readonly #jobs: Jobs;
+  readonly #connection: DbusConnection;
+  readonly #manager: Manager;
+  readonly #events: SystemdEvents;
+  readonly #writer: UnitWriter;
+  readonly #unitJobs: UnitJobs;
+  /** Held units by the path their signals come from. */
+  readonly #paths: Map<string, string>;
+  #reloading = 0;
+
+  static async open(options: DbusSystemdOptions, files: UnitFiles): Promise<DbusSystemd> {
+    const jobs = new Jobs(options.clock);
+    const paths = new Map(files.units().map((unit) => [unitPath(unit), unit]));
+    // Signals come only after the last await below.
+    let systemd: DbusSystemd | undefined;
+    const connection = await DbusConnection.open({
+      socketPath: options.socketPath ?? "/run/dbus/system_bus_socket",
+      clock: options.clock,
+      logger: options.logger,
+      callDeadlineMs: options.callDeadlineMs ?? 10_000,
+      wants: (signal) => systemd?.wants(signal) ?? false,
+      onSignal: (signal) => systemd?.receive(signal),
+      setUp: subscribe,
+      onLost: () => jobs.lose(),
+      onRestored: () => systemd?.restored(),
+    });
+    systemd = new DbusSystemd({ options, files, jobs, connection, paths });
+    if (await systemd.#writer.restore()) await systemd.reload();
+    return systemd;
+  }
+
+  private constructor(parts: {
+    options: DbusSystemdOptions;
+    files: UnitFiles;
+    jobs: Jobs;
+    connection: DbusConnection;
+    paths: Map<string, string>;
+  }) {
+    const { options, files, jobs, connection } = parts;
+    const { clock } = options;
+    const manager = new Manager(connection);
+    this.#options = options;
+    this.#files = files;
+    this.#jobs = jobs;
+    this.#connection = connection;
+    this.#paths = parts.paths;
+    this.#manager = manager;
+    this.#events = new SystemdEvents({
+      clock,
+      read: (units) => this.status(units.filter((unit) => this.#paths.has(unitPath(unit)))),
+    });
+    this.#writer = new UnitWriter({ manager, files, wallMs: () => clock.wallMs() });
+    this.#unitJobs = new UnitJobs({ manager, connection, jobs, files, clock });
+  }
+
+  async held(): Promise<readonly HeldUnit[]> {
+    return onDisk(() => this.#files.held());
+  }
+
+  async write(units: readonly HeldUnit[], signal?: AbortSignal): Promise<readonly WriteResult[]> {
+    // Before the write: a change that a unit makes at once is not to be missed.
+    const isNew = units.map(({ unit }) => !this.#paths.has(unitPath(unit)));
+    for (const { unit } of units) this.#paths.set(unitPath(unit), unit);
+    try {
+      return await this.#writer.write(units, signal);
+    } finally {
+      for (const [index, { unit }] of units.entries()) {
+        if (isNew[index] && !this.#files.isHeld(unit)) this.#letGo(unit);
+      }
+    }
+  }
+
+  async remove(
+    units: readonly string[],
+    signal?: AbortSignal,
+  ): Promise<{ readonly reloadNeeded: boolean }> {
+    try {
+      return { reloadNeeded: await this.#writer.remove(units, signal) };
+    } finally {
+      for (const unit of units) if (!this.#files.isHeld(unit)) this.#letGo(unit);
+    }
+  }
+
+  async reload(signal?: AbortSignal): Promise<void> {
+    this.#reloading += 1;
+    try {
+      await this.#manager.call("Reload", "", [], { deadlineMs: RELOAD_DEADLINE_MS, signal });
+    } finally {
+      this.#reloading -= 1;
+    }
+  }
+
+  start(unit: string, signal?: AbortSignal): Promise<Exclude<StartOutcome, "pending">> {
+    return this.#unitJobs.start(unit, signal);
+  }
+
+  stop(unit: string, signal?: AbortSignal): Promise<void> {
+    return this.#unitJobs.stop(unit, signal);
+  }
+
+  resetFailed(unit: string, signal?: AbortSignal): Promise<void> {
+    return this.#unitJobs.resetFailed(unit, signal);
+  }
+
+  status(units: readonly string[], signal?: AbortSignal): Promise<readonly UnitStatus[]> {
+    return readStatuses(this.#manager, units, {
+      isHeld: (unit) => this.#files.isHeld(unit),
+      signal,
+    });
+  }
+
+  events(signal: AbortSignal): AsyncIterable<SystemdEvent> {
+    return this.#events.subscribe(signal);
+  }
+
+  async ownJob(): Promise<"restart" | "stop" | "none"> {
+    const unit = this.#options.ownUnit ?? unitOfCgroup(readFileSync("/proc/self/cgroup", "utf8"));
+    if (unit === undefined) return "none";
+    const options = { deadlineMs: OWN_JOB_DEADLINE_MS };
+    try {
+      const path = await this.#manager.loadedPath(unit, AbortSignal.timeout(OWN_JOB_DEADLINE_MS));
+      const job = path === undefined ? undefined : await this.#manager.job(path, options);
+      if (job === undefined) return "none";
+      const type = await this.#manager.text(job.path, `${SYSTEMD}.Job`, "JobType", options);
+      if (type === "restart" || type === "try-restart") return "restart";
+      return type === "stop" ? "stop" : "none";
+    } catch {
+      return "none";
+    }
+  }
+
+  async isSystemStopping(): Promise<boolean> {
+    return (
+      (await this.#manager.text(MANAGER_PATH, MANAGER_INTERFACE, "SystemState")) === "stopping"
+    );
+  }
+
+  async close(): Promise<void> {
+    this.#events.close();
+    await this.#connection.close();
+  }
+
+  wants({ path, member }: SignalHeader): boolean {
+    if (member === PROPERTIES_CHANGED) {
+      // The path says all there is to know, so nobody decodes the signal.
+      const unit = this.#events.hasSubscribers ? this.#paths.get(path) : undefined;
+      if (unit !== undefined) this.#events.changed(unit);
+      return false;
+    }
+    return member !== "JobRemoved" || this.#jobs.isWaiting;
+  }
+
+  receive({ path, member, body }: DbusSignal): void {
+    if (member === "NameOwnerChanged") {
+      // A systemd that joins the bus anew knows nothing of us.
+      this.#connection.drop();
+    } else if (path !== MANAGER_PATH) {
+      return;
+    } else if (member === "JobRemoved") {
+      this.#jobs.removed(Number(body[0]), String(body[3]));
+    } else if (member === "Reloading") {
+      if (body[0] === false && this.#reloading === 0) this.#events.tell("resync");
+    } else if (member === "JobNew") {
+      void this.#tellIfStopping();
+    }
+  }
+
+  restored(): void {
+    this.#events.tell("resync");
+    void this.#tellIfStopping();
+  }
+
+  async #tellIfStopping(): Promise<void> {
+    try {
+      if (await this.isSystemStopping()) this.#events.tell("system-stopping");
+    } catch (error) {
+      if (!isFleetError(error)) throw error;
+    }
+  }
+
+  #letGo(unit: string): void {
+    this.#paths.delete(unitPath(unit));
+    this.#events.forget(unit);
+  }
+}
+
+async function subscribe(call: (call: DbusCall) => Promise<unknown>): Promise<void> {
+  for (const rule of MATCH_RULES) {
+    const path = "/org/freedesktop/DBus";
+    const body = [rule];
+    await call({
+      destination: BUS,
+      path,
+      interface: BUS,
+      member: "AddMatch",
+      signature: "s",
+      body,
+    });
+  }
+  await call(managerCall("Subscribe", "", []));
+}

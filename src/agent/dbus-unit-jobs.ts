@@ -1,0 +1,183 @@
+import { backoffMs } from "../runtime/backoff.ts";
+import { type Clock, sleep } from "../runtime/clock.ts";
+import { FleetError, isFleetError } from "../runtime/errors.ts";
+import type { StartOutcome } from "../units/unit-state.ts";
+import type { DbusConnection } from "./dbus-connection.ts";
+import type { JobEnd, Jobs } from "./dbus-jobs.ts";
+import { isNotLoaded, type Manager, UNIT_INTERFACE } from "./dbus-manager.ts";
+import { unitPath } from "./dbus-names.ts";
+import type { UnitFiles } from "./dbus-unit-files.ts";
+
+type StartEnd = Exclude<StartOutcome, "pending">;
+
+export interface UnitJobsOptions {
+  readonly manager: Manager;
+  readonly connection: DbusConnection;
+  readonly jobs: Jobs;
+  readonly files: UnitFiles;
+  readonly clock: Clock;
+}
+
+const STOP_AGAIN = { firstMs: 100, maxMs: 5_000 };
+
+/** Starting and stopping held units. A job is waited for until it ends, also over a loss of the connection. */
+export class UnitJobs {
+  readonly #options: UnitJobsOptions;
+
+  constructor(options: UnitJobsOptions) {
+    this.#options = options;
+  }
+
+  async start(unit: string, signal?: AbortSignal): Promise<StartEnd> {
+    const { manager, files } = this.#options;
+    const path = unitPath(unit);
+    if (!files.isHeld(unit)) throw foreignUnit(unit, "it is not held here");
+    const fragment = await manager.text(path, UNIT_INTERFACE, "FragmentPath", {
+      about: unit,
+      signal,
+    });
+    if (!this.#isOwn(unit, fragment))
+      throw foreignUnit(unit, `the machine has it from ${fragment}`);
+    const before = await this.#startedAt(path, signal);
+    let end = await this.#job(
+      async () =>
+        jobNumber(
+          await manager.call("StartUnit", "ss", [unit, "replace"], { about: unit, signal }),
+        ),
+      signal,
+    );
+    while (end.type === "lost") {
+      end = await this.#survive(signal, async () => {
+        const found = await this.#job(async () => (await manager.job(path))?.id, signal);
+        if (found.type === "removed" || (await manager.job(path)) !== undefined) return found;
+        return { type: "removed", result: await this.#judge(path, before) };
+      });
+    }
+    return startEnd(end.result);
+  }
+
+  async stop(unit: string, signal?: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    let begun = false;
+    for (let attempt = 1; ; attempt += 1) {
+      const again = async () => {
+        if (!(await this.#needsStop(unit, signal))) return "stopped";
+        begun = true;
+        return await this.#stopOnce(unit, signal);
+      };
+      const seen = begun ? await this.#survive(signal, again) : await again();
+      if (seen === "stopped") return;
+      // Done is looked at again at once; a stop that somebody else's start has taken the place of, a little later.
+      if (seen !== "done") await sleep(clock, backoffMs(attempt, STOP_AGAIN), signal);
+    }
+  }
+
+  async resetFailed(unit: string, signal?: AbortSignal): Promise<void> {
+    const { manager } = this.#options;
+    if (!(await this.#isLoadedAsOwn(unit, signal))) return;
+    await manager
+      .call("ResetFailedUnit", "s", [unit], { about: unit, signal })
+      .catch(ignoreNotLoaded);
+  }
+
+  async #stopOnce(unit: string, signal: AbortSignal | undefined): Promise<string> {
+    const { manager } = this.#options;
+    try {
+      const end = await this.#job(
+        async () =>
+          jobNumber(
+            await manager.call("StopUnit", "ss", [unit, "replace"], { about: unit, signal }),
+          ),
+        signal,
+      );
+      return end.type === "removed" ? end.result : "done";
+    } catch (error) {
+      if (isNotLoaded(error)) return "stopped";
+      throw error;
+    }
+  }
+
+  async #needsStop(unit: string, signal: AbortSignal | undefined): Promise<boolean> {
+    const { manager } = this.#options;
+    if (!(await this.#isLoadedAsOwn(unit, signal))) return false;
+    const path = unitPath(unit);
+    const active = await manager.text(path, UNIT_INTERFACE, "ActiveState", { signal });
+    if (active !== "inactive" && active !== "failed") return true;
+    return (await manager.job(path, { signal })) !== undefined;
+  }
+
+  async #isLoadedAsOwn(unit: string, signal: AbortSignal | undefined): Promise<boolean> {
+    const { manager, files } = this.#options;
+    if (!files.isHeld(unit)) return false;
+    const path = await manager.loadedPath(unit, signal);
+    if (path === undefined) return false;
+    return this.#isOwn(unit, await manager.text(path, UNIT_INTERFACE, "FragmentPath", { signal }));
+  }
+
+  /** A unit whose file is gone has none: held, so it was ours. */
+  #isOwn(unit: string, fragment: string): boolean {
+    return fragment === "" || this.#options.files.ownerOf(fragment) === unit;
+  }
+
+  #job(begin: () => Promise<number | undefined>, signal: AbortSignal | undefined): Promise<JobEnd> {
+    return this.#options.jobs.end(begin, signal);
+  }
+
+  /** Repeats a look at systemd until the connection lasts that long. */
+  async #survive<T>(signal: AbortSignal | undefined, look: () => Promise<T>): Promise<T> {
+    const { connection, clock } = this.#options;
+    for (let failures = 1; ; failures += 1) {
+      await connection.whenUp(signal);
+      try {
+        return await look();
+      } catch (error) {
+        if (!isFleetError(error, "systemd-unavailable", "systemd-deadline")) throw error;
+        await sleep(clock, backoffMs(failures, { firstMs: 50, maxMs: 1_000 }), signal);
+      }
+    }
+  }
+
+  #startedAt(path: string, signal?: AbortSignal): Promise<unknown> {
+    const { manager } = this.#options;
+    return manager.property(path, UNIT_INTERFACE, "InactiveExitTimestampMonotonic", { signal });
+  }
+
+  /** How a start job ended that nobody saw end. */
+  async #judge(path: string, before: unknown): Promise<string> {
+    const active = await this.#options.manager.text(path, UNIT_INTERFACE, "ActiveState");
+    if (active === "failed") return "failed";
+    if (active === "active" || active === "reloading") return "done";
+    // It has run, or never came to it: then the start is to be asked for again.
+    return (await this.#startedAt(path)) !== before ? "done" : "canceled";
+  }
+}
+
+/** Results of systemd's start jobs (Manager.JobRemoved); what this version does not know, a later systemd means as some kind of failure. */
+function startEnd(result: string): StartEnd {
+  switch (result) {
+    case "done":
+    case "failed":
+    case "dependency":
+    case "canceled":
+    case "timeout":
+    case "skipped":
+      return result;
+    case "collected":
+      return "canceled";
+    default:
+      // invalid, assert, unsupported, once: the same again would end the same way.
+      return "failed";
+  }
+}
+
+function jobNumber(path: unknown): number {
+  return Number(String(path).slice("/org/freedesktop/systemd1/job/".length));
+}
+
+function foreignUnit(unit: string, why: string): FleetError {
+  return new FleetError("systemd-refused", `will not start ${unit}: ${why}`);
+}
+
+function ignoreNotLoaded(error: unknown): void {
+  if (!isNotLoaded(error)) throw error;
+}

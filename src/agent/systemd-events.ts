@@ -1,0 +1,176 @@
+import type { CancelTimer, Clock } from "../runtime/clock.ts";
+import { isFleetError } from "../runtime/errors.ts";
+import type { SystemdEvent, UnitStatus } from "./systemd.ts";
+
+/** Long enough for the handful of signals one change is made of, and short enough for "at once". */
+const GATHER_MS = 10;
+/** How soon a unit is read again; doubles while it keeps changing, so that a unit restarting in a loop costs one read a second. */
+const PACE_FIRST_MS = 50;
+const PACE_MAX_MS = 1_000;
+
+interface Pace {
+  readonly readMs: number;
+  readonly intervalMs: number;
+}
+
+interface Subscriber {
+  /** The newest status of each unit that is not taken yet: as large as the number of units, however slow the reader. */
+  readonly statuses: Map<string, UnitStatus>;
+  readonly others: Set<"resync" | "system-stopping">;
+  wake: () => void;
+}
+
+export interface SystemdEventsOptions {
+  readonly clock: Clock;
+  readonly read: (units: readonly string[]) => Promise<readonly UnitStatus[]>;
+}
+
+/** Turns "something about this unit has changed" into statuses, each read once per burst. */
+export class SystemdEvents {
+  readonly #options: SystemdEventsOptions;
+  readonly #subscribers = new Set<Subscriber>();
+  readonly #dirty = new Set<string>();
+  readonly #paces = new Map<string, Pace>();
+  readonly #told = new Map<string, string>();
+  #timer: { readonly dueMs: number; readonly cancel: CancelTimer } | undefined;
+  #reading = false;
+
+  constructor(options: SystemdEventsOptions) {
+    this.#options = options;
+  }
+
+  get hasSubscribers(): boolean {
+    return this.#subscribers.size > 0;
+  }
+
+  changed(unit: string): void {
+    if (this.#dirty.has(unit)) return;
+    this.#dirty.add(unit);
+    this.#schedule();
+  }
+
+  /** The unit is no longer ours. */
+  forget(unit: string): void {
+    this.#dirty.delete(unit);
+    this.#paces.delete(unit);
+    this.#told.delete(unit);
+  }
+
+  tell(event: "resync" | "system-stopping"): void {
+    if (event === "resync") this.#told.clear();
+    for (const subscriber of this.#subscribers) {
+      subscriber.others.add(event);
+      subscriber.wake();
+    }
+  }
+
+  close(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    this.#dirty.clear();
+  }
+
+  /** Subscribed from the call on, not from the first step of the iteration. */
+  subscribe(signal: AbortSignal): AsyncIterable<SystemdEvent> {
+    const subscriber: Subscriber = { statuses: new Map(), others: new Set(), wake: () => {} };
+    const leave = () => {
+      this.#subscribers.delete(subscriber);
+      subscriber.wake();
+    };
+    if (!signal.aborted) {
+      this.#subscribers.add(subscriber);
+      signal.addEventListener("abort", leave, { once: true });
+    }
+    return follow(subscriber, signal, () => {
+      signal.removeEventListener("abort", leave);
+      leave();
+    });
+  }
+
+  #schedule(): void {
+    if (this.#reading || this.#dirty.size === 0) return;
+    const nowMs = this.#options.clock.monotonicMs();
+    let dueMs = Number.POSITIVE_INFINITY;
+    for (const unit of this.#dirty) dueMs = Math.min(dueMs, this.#dueMs(unit, nowMs));
+    if (this.#timer !== undefined) {
+      if (this.#timer.dueMs <= dueMs) return;
+      this.#timer.cancel();
+    }
+    const cancel = this.#options.clock.setTimer(dueMs - nowMs, () => {
+      this.#timer = undefined;
+      void this.#read();
+    });
+    this.#timer = { dueMs, cancel };
+  }
+
+  #dueMs(unit: string, nowMs: number): number {
+    const pace = this.#paces.get(unit);
+    return Math.max(nowMs + GATHER_MS, pace === undefined ? 0 : pace.readMs + pace.intervalMs);
+  }
+
+  /** Never rejects for an operating failure: after one, the connection's return makes a resync. */
+  async #read(): Promise<void> {
+    const nowMs = this.#options.clock.monotonicMs();
+    const due = [...this.#dirty].filter((unit) => {
+      const pace = this.#paces.get(unit);
+      return pace === undefined || pace.readMs + pace.intervalMs <= nowMs + GATHER_MS;
+    });
+    this.#reading = true;
+    for (const unit of due) {
+      this.#dirty.delete(unit);
+      this.#paces.set(unit, nextPace(this.#paces.get(unit), nowMs));
+    }
+    try {
+      for (const status of await this.#options.read(due)) this.#tellStatus(status);
+    } catch (error) {
+      if (!isFleetError(error)) throw error;
+      if (error.code === "systemd-deadline") for (const unit of due) this.#dirty.add(unit);
+    } finally {
+      this.#reading = false;
+    }
+    this.#schedule();
+  }
+
+  #tellStatus(status: UnitStatus): void {
+    const text = JSON.stringify(status);
+    if (this.#told.get(status.unit) === text) return;
+    this.#told.set(status.unit, text);
+    for (const subscriber of this.#subscribers) {
+      subscriber.statuses.set(status.unit, status);
+      subscriber.wake();
+    }
+  }
+}
+
+function nextPace(pace: Pace | undefined, nowMs: number): Pace {
+  const quiet = pace === undefined || nowMs - pace.readMs > 2 * pace.intervalMs + PACE_MAX_MS;
+  const intervalMs = quiet ? PACE_FIRST_MS : Math.min(PACE_MAX_MS, 2 * pace.intervalMs);
+  return { readMs: nowMs, intervalMs };
+}
+
+async function* follow(
+  subscriber: Subscriber,
+  signal: AbortSignal,
+  leave: () => void,
+): AsyncGenerator<SystemdEvent> {
+  try {
+    while (!signal.aborted) {
+      const [other] = subscriber.others;
+      const [unit, status] = subscriber.statuses.entries().next().value ?? [];
+      if (other !== undefined) {
+        subscriber.others.delete(other);
+        yield { type: other };
+      } else if (unit !== undefined && status !== undefined) {
+        subscriber.statuses.delete(unit);
+        yield { type: "status", status };
+      } else {
+        await new Promise<void>((resolve) => {
+          subscriber.wake = resolve;
+        });
+        subscriber.wake = () => {};
+      }
+    }
+  } finally {
+    leave();
+  }
+}

@@ -20,7 +20,7 @@ function isSegment(segment: string): boolean {
   return (
     segment !== "" &&
     !segment.startsWith(".") &&
-    !segment.includes("\0") &&
+    !/[\0/]/.test(segment) &&
     Buffer.byteLength(segment) <= SEGMENT_BYTES_MAX
   );
 }

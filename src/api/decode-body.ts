@@ -11,6 +11,10 @@ export function decodeBody<S extends v.GenericSchema>(schema: S, text: string): 
   } catch (error) {
     throw badRequest(`unable to decode body: ${errorMessage(error)}`);
   }
+  // valibot takes a list for an object without fields.
+  if (Array.isArray(value) && schema.type !== "array") {
+    throw badRequest("unable to decode body: expected an object, got a list");
+  }
   const parsed = v.safeParse(schema, value ?? {});
   if (parsed.success) return parsed.output;
   const [issue] = parsed.issues;

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
+import { waitFor } from "../support/wait-for.ts";
 import { PlayedCluster } from "./played-cluster.ts";
 import { M1, M2 } from "./views.ts";
 
@@ -326,4 +327,48 @@ test("without an engine every command says so", async () => {
   assert.match(err, /^NOTICE: no engine is running/);
   assert.match(err, /waits\.service: waiting for the engine to place it/);
   await cluster.lead();
+});
+
+test("a daemon that restarts while a command waits is waited for", async () => {
+  cluster.behaviours.set("slow.service", { idle: true });
+  const path = await file("slow.service");
+  const starting = cluster.run("start", path);
+  await waitFor({
+    what: "the start was asked for",
+    deadlineMs: 10_000,
+    everyMs: 10,
+    look: () => cluster.unit("slow.service"),
+    until: (record) => record !== undefined,
+  });
+  await cluster.restartApi();
+  cluster.behaviours.delete("slow.service");
+  await cluster.touch("slow.service");
+  const { exit, out } = await starting;
+  assert.deepEqual([exit, out], [0, `Unit slow.service launched on ${HERE}\n`]);
+});
+
+test("a unit that someone else destroys while a command waits for it ends the waiting", async () => {
+  cluster.behaviours.set("raced.service", { idle: true });
+  const starting = cluster.run("start", await file("raced.service"));
+  await waitFor({
+    what: "the start was asked for",
+    deadlineMs: 10_000,
+    everyMs: 10,
+    look: () => cluster.unit("raced.service"),
+    until: (record) => record !== undefined,
+  });
+  await run("destroy", "--no-block", "raced");
+  const { exit, err } = await starting;
+  assert.deepEqual([exit, err], [1, "Unit raced.service was destroyed meanwhile\n"]);
+});
+
+test("a registry that does not answer is reported, not waited for", async (context) => {
+  const lost = await PlayedCluster.open();
+  context.after(() => lost.close());
+  await lost.store.close();
+  for (const command of [["list-units"], ["list-machines"], ["start", await file("a.service")]]) {
+    const { exit, out, err } = await lost.run(...command);
+    assert.deepEqual([exit, out], [1, ""]);
+    assert.match(err, /embedded registry/);
+  }
 });

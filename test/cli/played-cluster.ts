@@ -16,6 +16,7 @@ import {
 } from "../../src/registry/records.ts";
 import { Registry } from "../../src/registry/registry.ts";
 import type { Change, Operation } from "../../src/registry/store.ts";
+import { isFleetError } from "../../src/runtime/errors.ts";
 import { silentLogger } from "../../src/runtime/logger.ts";
 import { systemClock } from "../../src/runtime/system-clock.ts";
 import { systemRandom } from "../../src/runtime/system-random.ts";
@@ -37,7 +38,8 @@ export class PlayedCluster {
   readonly store: EmbeddedStore;
   readonly keys: Keys = makeKeys();
   readonly behaviours = new Map<string, Behaviour>();
-  readonly #api: Api;
+  readonly #startApi: () => Promise<Api>;
+  #api: Api;
   readonly #end = new AbortController();
   readonly #played: Promise<void>;
 
@@ -46,30 +48,40 @@ export class PlayedCluster {
     const store = openEmbeddedStore({ clock: systemClock, random: systemRandom });
     const shared = { clock: systemClock, random: systemRandom, logger: silentLogger };
     const registry = new Registry({ ...shared, store, keys: makeKeys() });
-    const api = await startApi({
-      ...shared,
-      registry,
-      daemon: {
-        machineId: M1,
-        version: "0.1.0",
-        singleMachine: false,
-        notices: () => [],
-        rejoin: async (mode) => [`${mode}.service`],
-      },
-      logs: processUnitLogs({
-        journalctl: ["printf", "%s\\n"],
-        systemctl: ["sh", "-c", "echo status of $5; exit 3", "systemctl"],
-      }),
-      listen: [{ type: "unix", path: join(directory, "fleet.sock"), mode: 0o600 }],
-    });
-    return new PlayedCluster(directory, store, api);
+    const openApi = () =>
+      startApi({
+        ...shared,
+        registry,
+        daemon: {
+          machineId: M1,
+          version: "0.1.0",
+          singleMachine: false,
+          notices: () => [],
+          rejoin: async (mode) => [`${mode}.service`],
+        },
+        logs: processUnitLogs({
+          journalctl: ["printf", "%s\\n"],
+          systemctl: ["sh", "-c", "echo status of $5; exit 3", "systemctl"],
+        }),
+        listen: [{ type: "unix", path: join(directory, "fleet.sock"), mode: 0o600 }],
+      });
+    return new PlayedCluster({ directory, store, openApi, api: await openApi() });
   }
 
-  private constructor(directory: string, store: EmbeddedStore, api: Api) {
-    this.directory = directory;
-    this.store = store;
-    this.#api = api;
-    this.#played = this.#play();
+  private constructor(parts: {
+    readonly directory: string;
+    readonly store: EmbeddedStore;
+    readonly openApi: () => Promise<Api>;
+    readonly api: Api;
+  }) {
+    this.directory = parts.directory;
+    this.store = parts.store;
+    this.#startApi = parts.openApi;
+    this.#api = parts.api;
+    // A test may close the store while it is played.
+    this.#played = this.#play().catch((error) => {
+      if (!isFleetError(error, "store-closed")) throw error;
+    });
   }
 
   async close(): Promise<void> {
@@ -78,6 +90,12 @@ export class PlayedCluster {
     await this.#api.close();
     await this.store.close();
     await rm(this.directory, { recursive: true });
+  }
+
+  /** As when the daemon is restarted. */
+  async restartApi(): Promise<void> {
+    await this.#api.close();
+    this.#api = await this.#startApi();
   }
 
   run(...args: readonly string[]): Promise<CliResult> {
@@ -124,6 +142,13 @@ export class PlayedCluster {
     const key = this.keys.unit(name);
     const [item] = (await this.store.read({ range: { key } })).items;
     return item && decodeRecord(unitRecord, key, item.value);
+  }
+
+  /** Writes a unit's record anew, so that engine and machines look at it again. */
+  async touch(name: string): Promise<void> {
+    const record = await this.unit(name);
+    if (record === undefined) return;
+    await this.write({ type: "put", key: this.keys.unit(name), value: encodeRecord(record) });
   }
 
   async #play(): Promise<void> {

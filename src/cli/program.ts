@@ -1,10 +1,10 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { FleetError, isFleetError } from "../runtime/errors.ts";
+import { VERSION } from "../runtime/version.ts";
 import { COMMANDS, type CommandSpec, type OptionSpec } from "./commands.ts";
 import type { CommandOptions } from "./context.ts";
 import { EXIT_DONE, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE } from "./exit-code.ts";
 import type { GlobalOptions, Terminal } from "./terminal.ts";
-import { VERSION } from "./version.ts";
 
 const GLOBAL_OPTIONS: readonly OptionSpec[] = [
   {

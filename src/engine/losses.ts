@@ -1,0 +1,62 @@
+import type { ClusterState } from "../cluster/cluster-state.ts";
+import { isPresent } from "../cluster/entries.ts";
+import {
+  type Absences,
+  judgeLosses,
+  type LossJudgement,
+  type LossRules,
+  NOTHING_LOST,
+  type PresenceNow,
+  trackAbsences,
+} from "../cluster/presence.ts";
+
+/** The leader's view of who is away since when, and who of them is given up. */
+export class LossTracker {
+  readonly #rules: Omit<LossRules, "graceUntilMs">;
+  #graceUntilMs = Number.NEGATIVE_INFINITY;
+  #absences: Absences | undefined;
+  #judgement: LossJudgement = NOTHING_LOST;
+
+  constructor(rules: Omit<LossRules, "graceUntilMs">) {
+    this.#rules = rules;
+  }
+
+  get judgement(): LossJudgement {
+    return this.#judgement;
+  }
+
+  /** No absence counts until then. */
+  holdUntil(graceUntilMs: number): void {
+    this.#graceUntilMs = Math.max(this.#graceUntilMs, graceUntilMs);
+  }
+
+  /** Looks again; gives the machines of which something else is to be believed now. */
+  update(cluster: ClusterState, nowMs: number): readonly string[] {
+    this.#absences = trackAbsences(this.#absences, presenceNow(cluster), nowMs);
+    const before = this.#judgement;
+    const after = judgeLosses(this.#absences, {
+      nowMs,
+      rules: { ...this.#rules, graceUntilMs: this.#graceUntilMs },
+      isConfirmed: (id) => cluster.machine(id)?.operator?.record.evacuate === true,
+    });
+    this.#judgement = after;
+    const concerned = new Set([...before.lost, ...before.held.keys()]);
+    for (const id of [...after.lost, ...after.held.keys()]) concerned.add(id);
+    return [...concerned].filter(
+      (id) =>
+        before.lost.has(id) !== after.lost.has(id) || before.held.get(id) !== after.held.get(id),
+    );
+  }
+}
+
+function presenceNow(cluster: ClusterState): PresenceNow {
+  const present = new Set<string>();
+  const absent = new Map<string, { holdsUnits: boolean }>();
+  for (const id of cluster.machineIds) {
+    const machine = cluster.machine(id);
+    if (machine === undefined) continue;
+    if (isPresent(machine)) present.add(id);
+    else absent.set(id, { holdsUnits: machine.placed.size > 0 });
+  }
+  return { present, absent };
+}

@@ -51,16 +51,13 @@ export class EtcdStore implements Store {
   }
 
   async read(request: ReadRequest, options?: CallOptions): Promise<ReadResult> {
-    const { history } = this.#client;
     return await this.#client.call({
       action: `read ${rangeText(request.range)}`,
       options,
       send: async ({ caller, observe }) => {
         const answer = await new KVClient(caller).range(rangeRequest(request));
-        observe(answer.header);
         const items = answer.kvs.map(keyValue);
-        const last = items.at(-1);
-        if (last !== undefined && request.keysOnly !== true) history.remember(last);
+        observe(answer.header, request.keysOnly === true ? undefined : items.at(-1));
         return { header: storeHeader(answer.header), items, more: answer.more };
       },
     });

@@ -1,6 +1,6 @@
 import { AuthClient, type ICallable, type IResponseHeader, KVClient } from "etcd3";
 import type { Clock } from "../runtime/clock.ts";
-import { errorMessage, FleetError } from "../runtime/errors.ts";
+import { errorMessage, FleetError, isFleetError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/logger.ts";
 import { EtcdConnection } from "./etcd-connection.ts";
 import {
@@ -13,7 +13,7 @@ import {
 } from "./etcd-errors.ts";
 import { EtcdHistory } from "./etcd-history.ts";
 import { keyValue, storeHeader } from "./etcd-wire.ts";
-import { type CallOptions, STORE_DEADLINE_MS } from "./store.ts";
+import { type CallOptions, type KeyValue, STORE_DEADLINE_MS } from "./store.ts";
 
 export interface EtcdClientOptions {
   readonly servers: readonly string[];
@@ -40,14 +40,14 @@ export interface SendContext {
   readonly caller: ICallable<unknown>;
   readonly token: string | undefined;
   readonly signal: AbortSignal;
-  /** Answers of linearizable calls go through here: it notices a store that was replaced or set back. */
-  readonly observe: (header: IResponseHeader) => void;
+  /** Answers of linearizable calls go through here: it notices a store that was replaced or set back. `newest`: an item of the answer. */
+  readonly observe: (header: IResponseHeader, newest?: KeyValue) => void;
 }
 
 /** A server gets this long to take a connection before the next is tried. */
 const CONNECT_MS = 1_000;
 
-/** A call that heard nothing for this long takes its connection for dead. Shorter deadlines say nothing about the server. */
+/** A connection over which calls have gone unanswered for this long is taken for dead when one of them reaches its deadline. */
 const SILENCE_MS = 1_000;
 
 let connectionsMade = 0;
@@ -62,7 +62,8 @@ export class EtcdClient {
   #connection: EtcdConnection | undefined;
   #connecting: Promise<EtcdConnection> | undefined;
   #token: Promise<string> | undefined;
-  #heardMs = Number.NEGATIVE_INFINITY;
+  /** When the oldest call since the last answer over this connection was sent. */
+  #unansweredSinceMs: number | undefined;
 
   constructor(options: EtcdClientOptions) {
     this.#options = options;
@@ -176,7 +177,7 @@ export class EtcdClient {
 
   async #run<T>(call: Call<T>, signal: AbortSignal): Promise<T> {
     const connection = await this.connect(call.action, signal);
-    const startedMs = this.#options.clock.monotonicMs();
+    this.#unansweredSinceMs ??= this.#options.clock.monotonicMs();
     try {
       try {
         return await this.#send(call, { connection, signal });
@@ -187,7 +188,7 @@ export class EtcdClient {
         return await this.#send(call, { connection, signal });
       }
     } catch (error) {
-      this.#judge(connection, { error, startedMs });
+      this.#judge(connection, error);
       throw error;
     }
   }
@@ -198,31 +199,32 @@ export class EtcdClient {
   ): Promise<T> {
     const token = await untilAborted(signal, this.token(connection));
     const shown = this.history.revision;
-    const observe = (header: IResponseHeader) => {
+    const observe = (header: IResponseHeader, newest?: KeyValue) => {
       // Late answers over a connection that was given up may come from a store that is no more.
-      if (!connection.discarded.aborted) this.history.observe(storeHeader(header), shown);
+      if (connection.discarded.aborted) return;
+      this.history.observe(storeHeader(header), shown);
+      if (newest !== undefined) this.history.remember(newest);
     };
     const caller = connection.caller({ token, signal });
     const answer = await call.send({ connection, caller, token, signal, observe });
-    this.#heardMs = this.#options.clock.monotonicMs();
+    this.#unansweredSinceMs = undefined;
     return answer;
   }
 
   /** Gives the connection up when the call's end says that it, or the server behind it, is no good. */
-  #judge(
-    connection: EtcdConnection,
-    { error, startedMs }: { readonly error: unknown; readonly startedMs: number },
-  ): void {
+  #judge(connection: EtcdConnection, error: unknown): void {
     if (!(error instanceof Error)) return;
     if (isServerFault(error)) {
       if (this.#options.servers.length > 1 || !isServersWord(error)) this.giveUp(connection, error);
       return;
     }
-    const waitedMs = this.#options.clock.monotonicMs() - startedMs;
-    const silent = this.#heardMs < startedMs && waitedMs >= SILENCE_MS;
-    if (silent && error instanceof FleetError && error.code === "store-deadline") {
-      this.giveUp(connection, error);
+    if (isRefusal(error)) {
+      this.#unansweredSinceMs = undefined;
+      return;
     }
+    const nowMs = this.#options.clock.monotonicMs();
+    const silent = nowMs - (this.#unansweredSinceMs ?? nowMs) >= SILENCE_MS;
+    if (silent && isFleetError(error, "store-deadline")) this.giveUp(connection, error);
   }
 
   async #tryServers(action: string): Promise<EtcdConnection> {
@@ -235,7 +237,10 @@ export class EtcdClient {
       const connection = this.#newConnection(server);
       try {
         await this.#connectInTime(connection);
+        this.#closed.signal.throwIfAborted();
+        connection.discarded.throwIfAborted();
         this.#connection = connection;
+        this.#unansweredSinceMs = undefined;
         const onLost = () => this.giveUp(connection, connection.discarded.reason);
         connection.discarded.addEventListener("abort", onLost, { once: true });
         return connection;

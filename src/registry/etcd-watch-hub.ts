@@ -1,7 +1,7 @@
 import type { IDuplexStream, IResponseHeader, IWatchRequest, IWatchResponse } from "etcd3";
 import { backoffMs } from "../runtime/backoff.ts";
 import { type Clock, sleep } from "../runtime/clock.ts";
-import { errorMessage, FleetError } from "../runtime/errors.ts";
+import { errorMessage, FleetError, isFleetError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { EtcdClient } from "./etcd-client.ts";
 import type { EtcdConnection } from "./etcd-connection.ts";
@@ -80,7 +80,7 @@ export class EtcdWatchHub {
     const { client, logger } = this.#options;
     const first = this.#watches.values().next().value;
     if (first === undefined) return true;
-    await this.#verify(first, signal);
+    const verified = await this.#verify(first, signal);
     if (this.#watches.size === 0) return true;
     const connection = await client.connect("watch", signal);
     const stream = await WatchStream.open(client, connection);
@@ -89,7 +89,10 @@ export class EtcdWatchHub {
     signal.addEventListener("abort", onIdle, { once: true });
     if (signal.aborted) onIdle();
     try {
-      for (const watch of this.#watches) stream.attach(watch);
+      for (const watch of this.#watches) {
+        if (verified.has(watch)) stream.attach(watch);
+        else this.#attachLater(stream, watch);
+      }
       const error = await stream.ended;
       if (error !== undefined) {
         logger.info("watch-resumes", { server: connection.server, error: error.message });
@@ -112,13 +115,27 @@ export class EtcdWatchHub {
     );
   }
 
-  /** Resets every watch that the store can't go on with. */
-  async #verify(asking: EtcdWatch, signal: AbortSignal | undefined): Promise<void> {
-    const waiting = [...this.#watches];
-    const revision = await this.#options.client.verify(asking.range.key, { signal });
+  /** Resets every watch that the store can't go on with. Gives those it looked at: what is added meanwhile may know more than this read. */
+  async #verify(
+    asking: EtcdWatch,
+    signal: AbortSignal | undefined,
+  ): Promise<ReadonlySet<EtcdWatch>> {
+    const waiting = new Set(this.#watches);
+    const revision = await this.#newestRevision(asking, signal);
     this.#dropStale();
     for (const watch of waiting) {
       if (watch.next - 1 > revision) this.#reset(watch, "rewound");
+    }
+    return waiting;
+  }
+
+  async #newestRevision(asking: EtcdWatch, signal: AbortSignal | undefined): Promise<number> {
+    try {
+      return await this.#options.client.verify(asking.range.key, { signal });
+    } catch (error) {
+      // Who may not read it may not watch it either, which the watch will be told. The others go on.
+      if (isFleetError(error, "store-denied")) return Number.POSITIVE_INFINITY;
+      throw error;
     }
   }
 
@@ -238,7 +255,8 @@ class WatchStream {
       watch.reset("compacted");
       return;
     }
-    // Refused for its token, which may have run out, or for a right that may be given later: the watch goes on trying.
+    // Refused for its token, which may have run out, or for a right that may be given later: it goes on trying, ever more slowly.
+    this.heard = false;
     this.#client.forgetToken();
     this.end(
       new FleetError("store-denied", `etcd refused a watch: ${message.cancel_reason}`, {

@@ -8,6 +8,8 @@ import type { Change, KeyValue, ResetReason, WatchBatch, WatchRequest } from "./
 export const WATCH_BUFFER_CHANGES_MAX = 65_536;
 export const WATCH_BUFFER_CHARACTERS_MAX = 64 * 2 ** 20;
 
+const TAKEN_MAX = 1_024;
+
 /**
  * One watch of a consumer: knows from where to resume, joins what belongs to one revision, buffers. It outlives the streams
  * that feed it.
@@ -20,6 +22,8 @@ export class EtcdWatch {
   /** The newest item received. */
   lastItem: KeyValue | undefined;
   readonly #buffer: { readonly batch: WatchBatch; readonly characters: number }[] = [];
+  /** How many batches at the front of the buffer were taken: removing them one by one would move all the others each time. */
+  #taken = 0;
   #bufferedChanges = 0;
   #bufferedCharacters = 0;
   /** The last revision received, of which more may follow. */
@@ -67,7 +71,10 @@ export class EtcdWatch {
     this.#ended = true;
     this.#partial = undefined;
     // Who was too slow has nothing from being told late what to read anew.
-    if (why === "overflow") this.#buffer.length = 0;
+    if (why === "overflow") {
+      this.#buffer.length = 0;
+      this.#taken = 0;
+    }
     this.#buffer.push({ batch: { type: "reset", why }, characters: 0 });
     this.#wake?.();
   }
@@ -83,14 +90,23 @@ export class EtcdWatch {
     for (;;) {
       if (signal?.aborted === true) return undefined;
       if (this.#failure !== undefined) throw this.#failure;
-      const first = this.#buffer.shift();
-      if (first !== undefined) {
-        if (first.batch.type === "changes") this.#bufferedChanges -= first.batch.changes.length;
-        this.#bufferedCharacters -= first.characters;
-        return first.batch;
-      }
+      const batch = this.#shift();
+      if (batch !== undefined) return batch;
       await this.#woken(signal);
     }
+  }
+
+  #shift(): WatchBatch | undefined {
+    const first = this.#buffer[this.#taken];
+    if (first === undefined) return undefined;
+    this.#taken += 1;
+    if (this.#taken >= TAKEN_MAX || this.#taken === this.#buffer.length) {
+      this.#buffer.splice(0, this.#taken);
+      this.#taken = 0;
+    }
+    if (first.batch.type === "changes") this.#bufferedChanges -= first.batch.changes.length;
+    this.#bufferedCharacters -= first.characters;
+    return first.batch;
   }
 
   async #woken(signal: AbortSignal | undefined): Promise<void> {
@@ -113,8 +129,10 @@ export class EtcdWatch {
     this.#bufferedCharacters += characters;
     this.next = revision + 1;
     this.#buffer.push({ batch: { type: "changes", revision, changes }, characters });
-    const tooMany = this.#bufferedChanges > WATCH_BUFFER_CHANGES_MAX && this.#buffer.length > 1;
-    if (tooMany || this.#bufferedCharacters > WATCH_BUFFER_CHARACTERS_MAX) this.reset("overflow");
+    const tooMuch =
+      this.#bufferedChanges > WATCH_BUFFER_CHANGES_MAX ||
+      this.#bufferedCharacters > WATCH_BUFFER_CHARACTERS_MAX;
+    if (tooMuch) this.reset("overflow");
     else this.#wake?.();
   }
 }

@@ -280,6 +280,20 @@ describe("etcd: servers that fail", TIMEOUT, () => {
     await watched.until("/w/after");
   });
 
+  it("moves a watch away from a frozen member, though nobody calls anything", async (t) => {
+    const [first, second, third] = await startEtcdCluster(t);
+    assert.ok(first && second && third);
+    const other = await openStore(t, second.url, third.url);
+    const from = (await newestRevision(other)) + 1;
+    const store = await openStore(t, first.url, second.url);
+    const watched = watch(t, store, { prefix: "/w/", from });
+    await put(other, "/w/before", "");
+    await watched.until("/w/before");
+    first.freeze();
+    await eventually(() => put(other, "/w/after", ""));
+    await watched.until("/w/after");
+  });
+
   it("loses and doubles nothing when the leader is killed under load", async (t) => {
     const members = await startEtcdCluster(t);
     const leading = await Promise.all(members.map((member) => member.isLeader()));

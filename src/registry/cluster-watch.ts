@@ -30,8 +30,6 @@ export interface WatchUpdate {
 }
 
 export interface UnitListener {
-  /** Whether `next` would resolve at once. */
-  readonly pending: boolean;
   /** Resolves as soon as something changed since the last one; everything that changed meanwhile comes together. */
   next(signal: AbortSignal): Promise<WatchUpdate>;
   close(): void;
@@ -110,6 +108,8 @@ export class ClusterWatch {
       throw error;
     }
     listener.touch(wanted);
+    // Also a listener of no units is told of the cluster.
+    listener.wake();
     return listener;
   }
 
@@ -369,10 +369,6 @@ class Listener implements UnitListener {
   constructor(names: ReadonlySet<string>, watch: ListenerSource) {
     this.names = names;
     this.#watch = watch;
-  }
-
-  get pending(): boolean {
-    return this.#woken;
   }
 
   touch(names: Iterable<string>): void {

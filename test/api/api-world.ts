@@ -11,6 +11,7 @@ import { Registry } from "../../src/registry/registry.ts";
 import type { Store } from "../../src/registry/store.ts";
 import { silentLogger } from "../../src/runtime/logger.ts";
 import { systemClock } from "../../src/runtime/system-clock.ts";
+import type { VirtualClock } from "../../src/runtime/virtual-clock.ts";
 import type { Cleanup } from "../support/cleanup.ts";
 import { openVirtualWorld, putRecord } from "../support/virtual-world.ts";
 import { SwitchedStore } from "./switched-store.ts";
@@ -20,6 +21,8 @@ export const HERE = "aaaa1111bbbb2222cccc3333dddd4444";
 /** A daemon's API on a unix socket, over a registry in memory that can be taken away. */
 export interface ApiWorld {
   readonly store: SwitchedStore;
+  /** The registry's. The API's own is the system's unless given. */
+  readonly clock: VirtualClock;
   readonly keys: Keys;
   readonly registry: Registry;
   readonly socket: string;
@@ -51,7 +54,7 @@ export async function openApiWorld(t: Cleanup, options: ApiWorldOptions = {}): P
   const registry = new Registry({
     store,
     keys: world.keys,
-    clock: systemClock,
+    clock: world.clock,
     random: world.random,
     logger: silentLogger,
   });
@@ -81,6 +84,7 @@ export async function openApiWorld(t: Cleanup, options: ApiWorldOptions = {}): P
   });
   return {
     store,
+    clock: world.clock,
     keys: world.keys,
     registry,
     socket,

@@ -5,6 +5,7 @@ import { createServer } from "node:net";
 import { test } from "node:test";
 import { processUnitLogs } from "../../src/api/process-unit-logs.ts";
 import type { TextProcess, UnitLogs } from "../../src/api/unit-logs.ts";
+import { VirtualClock } from "../../src/runtime/virtual-clock.ts";
 import type { Cleanup } from "../support/cleanup.ts";
 import { waitFor } from "../support/wait-for.ts";
 import {
@@ -207,10 +208,14 @@ test("a machine that accepts and never answers is given up", async (t) => {
   await once(mute, "listening");
   const address = mute.address();
   assert(typeof address === "object" && address !== null);
-  const world = await openApiWorld(t);
+  const clock = new VirtualClock();
+  const world = await openApiWorld(t, { clock });
   await putMachine(world, "mute", { api: `127.0.0.1:${address.port}` });
   await submitAndPlace(world, "m.service", "mute");
-  const answer = await world.call("GET", "/fleet/v2/units/m.service/journal");
+  const call = world.call("GET", "/fleet/v2/units/m.service/journal");
+  await once(mute, "connection");
+  await clock.advance(2_500);
+  const answer = await call;
   assert.equal(answer.status, 504);
   assert.equal(errorOf(answer.text)["code"], "machine-unreachable");
 });

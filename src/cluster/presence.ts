@@ -29,7 +29,7 @@ export const LOSS_RULES: LossRules = {
   massWindowMs: 15_000,
   massHoldMs: 60_000,
   massConfirmAt: 5,
-  settleMs: 1_000,
+  settleMs: 200,
 };
 
 export interface LossJudgement {

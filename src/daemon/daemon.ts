@@ -38,8 +38,8 @@ export async function runDaemon(config: Config, logger: Logger): Promise<void> {
     });
   }
   const host = await openLinuxHost({
-    runDirectory: config.runDirectory,
-    stateDirectory: config.stateDirectory,
+    volatileDirectory: config.runDirectory,
+    persistentDirectory: config.stateDirectory,
   });
   const systemd = await openDbusSystemd({
     clock: systemClock,
@@ -225,8 +225,8 @@ function readPem(path: string): string {
 
 async function ownNames(config: Config, host: Host): Promise<readonly string[]> {
   const { address, automatic } = await host.facts();
-  return [config.publicIp, address, automatic["hostname"]].filter(
-    (name) => name !== undefined && name !== "",
+  return [config.publicIp ?? "", address, automatic["hostname"] ?? ""].filter(
+    (name) => name !== "",
   );
 }
 

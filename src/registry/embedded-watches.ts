@@ -62,6 +62,7 @@ export class EmbeddedWatches {
   *#watchersOf(key: string): Generator<Watcher> {
     yield* this.#byKey.get(key) ?? [];
     for (const length of this.#prefixLengths.keys()) {
+      // A longer slice is the key itself and would find its watchers twice.
       if (length <= key.length) yield* this.#byPrefix.get(key.slice(0, length)) ?? [];
     }
   }

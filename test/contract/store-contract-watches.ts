@@ -115,6 +115,29 @@ function checkRanges(check: Check): void {
       await watch.end();
     }
   });
+
+  check("gives a change once to each of several watches of nested ranges", async (fixture) => {
+    const { store, prefix } = fixture;
+    const from = (await newestRevision(store, prefix)) + 1;
+    const ranges: readonly Range[] = [
+      { prefix },
+      { prefix: `${prefix}a` },
+      { prefix: `${prefix}a/b` },
+      { prefix: `${prefix}a/b/c/d` },
+      { key: `${prefix}a/b` },
+    ];
+    const watches = ranges.map((range) => open(store, range, from));
+    const collected = watches.map((watch) => collectUntil(watch, "end"));
+    for (const name of ["a", "a/b", "a/b/c"]) await put(store, prefix + name, "");
+    await put(store, `${prefix}a/b`, "end");
+    await put(store, `${prefix}a/b/c/d`, "end");
+    const names = (await Promise.all(collected)).map((batches) =>
+      batches.flatMap((batch) => batch.changes.map((change) => keyOf(change).slice(prefix.length))),
+    );
+    const all = ["a", "a/b", "a/b/c"];
+    assert.deepEqual(names, [all, all, all.slice(1), [], ["a/b"]]);
+    for (const watch of watches) await watch.end();
+  });
 }
 
 function checkEnds(check: Check): void {

@@ -143,6 +143,52 @@ describe("embedded store in a file", () => {
   );
 });
 
+describe("a commit that fails", () => {
+  it(
+    "takes nothing back and gives nothing away: keys, leases, watches, expiries",
+    TIMEOUT,
+    async (test) => {
+      const file = join(directoryFor(test), "registry.db");
+      const { store, clock } = open(file);
+      const expiring = await store.grantLease(5_000);
+      const revoked = await store.grantLease(60_000);
+      await put(store, "expiring", "", expiring.leaseId);
+      await put(store, "revoked", "", revoked.leaseId);
+      const before = await readAll(store, { prefix: "" });
+      const fromRevision = before.header.revision + 1;
+      const watch = store.watch({ range: { prefix: "" }, fromRevision })[Symbol.asyncIterator]();
+      const firstBatch = watch.next();
+      const unavailable = { code: "store-unavailable", retriable: true };
+      limitFileSize("4096");
+      try {
+        await assert.rejects(put(store, "new", ""), unavailable);
+        await assert.rejects(store.revokeLease(revoked.leaseId), unavailable);
+        await assert.rejects(store.grantLease(1_000), unavailable);
+        assert.ok(await store.keepLeaseAlive(revoked.leaseId), "a keep-alive needs no disk");
+        await clock.advance(5_500);
+        assert.deepEqual(await readAll(store, { prefix: "" }), before);
+      } finally {
+        limitFileSize("unlimited");
+      }
+      await clock.advance(1_000);
+      assert.deepEqual((await firstBatch).value, {
+        type: "changes",
+        revision: fromRevision,
+        changes: [{ type: "delete", key: "expiring", modRevision: fromRevision }],
+      });
+      await store.revokeLease(revoked.leaseId);
+      assert.deepEqual((await readAll(store, { prefix: "" })).items, []);
+      // The timer may still be set for the lease that was revoked; it must find nothing then and not be set again.
+      await clock.advance(120_000);
+      assert.equal(clock.nextDueMs(), undefined);
+      await store.close();
+      const again = open(file);
+      assert.deepEqual((await readAll(again.store, { prefix: "" })).items, []);
+      await again.store.close();
+    },
+  );
+});
+
 describe("a second opener of an embedded store", () => {
   it("is refused with the holder's process id until that is gone", TIMEOUT, async (test) => {
     const file = join(directoryFor(test), "registry.db");
@@ -188,7 +234,13 @@ describe("a damaged or foreign file", () => {
     const changed = "UPDATE items SET modified = 100000 WHERE key = 'k7'";
     const contradicting = copyWith(sound, join(directory, "contradicting.db"), changed);
     const noLease = "UPDATE items SET lease = 'none' WHERE key = 'k7'";
+    const freed = "DELETE FROM items WHERE key > 'k2'";
+    const badFreeList = copyWith(sound, join(directory, "free-list.db"), freed);
+    // Where the header keeps the first free page (sqlite.org/fileformat.html): no read of the items goes there.
+    assert.ok(badFreeList.readUInt32BE(32) > 0);
+    badFreeList.writeUInt32BE(1_000_000, 32);
     const files: Readonly<Record<string, Buffer>> = {
+      "free-list.db": badFreeList,
       "text.db": Buffer.from("not a database at all\n".repeat(500)),
       "header.db": Buffer.concat([Buffer.alloc(100), bytes.subarray(100)]),
       "middle.db": Buffer.concat([
@@ -301,6 +353,11 @@ async function assertHolds(file: string, acknowledged: readonly Written[]): Prom
 function open(file: string): { readonly store: EmbeddedStore; readonly clock: VirtualClock } {
   const clock = new VirtualClock();
   return { store: openEmbeddedStore({ file, clock, random: new SeededRandom(1) }), clock };
+}
+
+/** Of this process, as a full disk would: nothing but the registry writes to files here. */
+function limitFileSize(bytes: string): void {
+  execFileSync("prlimit", ["--pid", String(process.pid), `--fsize=${bytes}:unlimited`]);
 }
 
 function directoryFor(test: TestContext): string {

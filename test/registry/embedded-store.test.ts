@@ -192,7 +192,11 @@ describe("embedded store's leases", () => {
     await put(store, "short", "", short.leaseId);
     await clock.advance(1_000);
     assert.deepEqual(keysOf((await store.read({ range: { prefix: "" } })).items), ["long"]);
+    const almost = await store.grantLease(9_001);
+    await put(store, "almost", "", almost.leaseId);
     await clock.advance(9_000);
+    assert.deepEqual(keysOf((await store.read({ range: { prefix: "" } })).items), ["almost"]);
+    await clock.advance(1);
     assert.deepEqual((await store.read({ range: { prefix: "" } })).items, []);
   });
 

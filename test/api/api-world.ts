@@ -25,7 +25,10 @@ export interface ApiWorld {
   readonly clock: VirtualClock;
   readonly keys: Keys;
   readonly registry: Registry;
+  /** Where it listens, unless other addresses were asked for. */
   readonly socket: string;
+  /** Of the first TCP address. */
+  readonly port: number;
   readonly notices: Notice[];
   call(method: string, path: string, options?: CallOptions): Promise<Answer>;
 }
@@ -82,7 +85,9 @@ export async function openApiWorld(t: Cleanup, options: ApiWorldOptions = {}): P
     await world.store.close();
     await rm(directory, { recursive: true });
   });
+  const tcp = api.addresses.find((address) => address.type === "tcp");
   return {
+    port: tcp?.port ?? 0,
     store,
     clock: world.clock,
     keys: world.keys,
@@ -164,9 +169,15 @@ async function* linesOf(response: IncomingMessage): AsyncGenerator<WatchLine, un
   return undefined;
 }
 
+interface RegistryWorld {
+  readonly store: Store;
+  readonly keys: Keys;
+  readonly registry: Registry;
+}
+
 /** What agents and engine of other programs would have written. */
 export async function putMachine(
-  world: Pick<ApiWorld, "store" | "keys">,
+  world: Omit<RegistryWorld, "registry">,
   id: string,
   more: Readonly<Record<string, unknown>> = {},
 ): Promise<void> {
@@ -187,7 +198,7 @@ export async function putMachine(
 }
 
 export async function placeUnit(
-  world: Pick<ApiWorld, "store" | "keys" | "registry">,
+  world: RegistryWorld,
   name: string,
   machine: string,
 ): Promise<void> {
@@ -205,7 +216,7 @@ export async function placeUnit(
 }
 
 export async function reportState(
-  world: Pick<ApiWorld, "store" | "keys">,
+  world: Omit<RegistryWorld, "registry">,
   name: string,
   machine: string,
   more: Readonly<Record<string, unknown>> = {},

@@ -4,6 +4,7 @@ import { type IncomingMessage, request } from "node:http";
 import { createServer } from "node:net";
 import { test } from "node:test";
 import { processUnitLogs } from "../../src/api/process-unit-logs.ts";
+import type { ErrorBody } from "../../src/api/protocol.ts";
 import type { TextProcess, UnitLogs } from "../../src/api/unit-logs.ts";
 import { VirtualClock } from "../../src/runtime/virtual-clock.ts";
 import type { Cleanup } from "../support/cleanup.ts";
@@ -42,13 +43,12 @@ async function freePort(): Promise<number> {
 
 /** Two daemons of one cluster; the second listens on TCP. */
 async function openPair(t: Cleanup, logs: UnitLogs) {
-  const port = await freePort();
   const here = await openApiWorld(t);
-  await openApiWorld(t, {
+  const { port } = await openApiWorld(t, {
     store: here.store,
     machineId: THERE,
     logs,
-    listen: [{ type: "tcp", host: "127.0.0.1", port, insecure: true }],
+    listen: [{ type: "tcp", host: "127.0.0.1", port: 0, insecure: true }],
   });
   await putMachine(here, HERE);
   await putMachine(here, THERE, { address: "10.0.0.2", api: `127.0.0.1:${port}` });
@@ -124,30 +124,34 @@ test("the status of another machine keeps its exit status", async (t) => {
   assert.equal(answer.headers["fleet-exit-status"], "1");
 });
 
-test("a client that goes away ends the process on the other machine", async (t) => {
-  const endless = watched(["/bin/sh", "-c", "echo first; exec sleep 1000", "x"]);
-  const { here } = await openPair(t, endless.logs);
-  await submitAndPlace(here, "b.service", THERE);
-  const outgoing = request({
-    socketPath: here.socket,
-    path: "/fleet/v2/units/b.service/journal?follow=1",
-    agent: false,
+for (const [what, script] of [
+  ["silent", "echo first; exec sleep 1000"],
+  ["that prints faster than anyone reads", "exec yes first"],
+] as const)
+  test(`a client that goes away ends a process on the other machine ${what}`, async (t) => {
+    const endless = watched(["/bin/sh", "-c", script, "x"]);
+    const { here } = await openPair(t, endless.logs);
+    await submitAndPlace(here, "b.service", THERE);
+    const outgoing = request({
+      socketPath: here.socket,
+      path: "/fleet/v2/units/b.service/journal?follow=1",
+      agent: false,
+    });
+    outgoing.end();
+    const [response]: IncomingMessage[] = await once(outgoing, "response");
+    assert(response !== undefined);
+    const [chunk]: unknown[] = await once(response, "data");
+    assert.match(String(chunk), /^first\n/);
+    assert.equal(endless.running, 1);
+    response.destroy();
+    await waitFor({
+      what: "the process has ended",
+      deadlineMs: 10_000,
+      everyMs: 10,
+      look: () => endless.running,
+      until: (running) => running === 0,
+    });
   });
-  outgoing.end();
-  const [response]: IncomingMessage[] = await once(outgoing, "response");
-  assert(response !== undefined);
-  const [chunk]: unknown[] = await once(response, "data");
-  assert.equal(String(chunk), "first\n");
-  assert.equal(endless.running, 1);
-  response.destroy();
-  await waitFor({
-    what: "the process has ended",
-    deadlineMs: 10_000,
-    everyMs: 10,
-    look: () => endless.running,
-    until: (running) => running === 0,
-  });
-});
 
 test("a global unit's journal is this machine's when it holds it, and any machine's by name", async (t) => {
   const { here } = await openPair(t, processUnitLogs({ journalctl: ["/bin/echo", "there:"] }));
@@ -164,28 +168,29 @@ test("a global unit's journal is this machine's when it holds it, and any machin
 
 test("why there is no journal is said with a code", async (t) => {
   const { here, port } = await openPair(t, processUnitLogs({ journalctl: ["/bin/echo"] }));
-  const get = async (name: string, query = "") => {
-    const answer = await here.call("GET", `/fleet/v2/units/${name}/journal${query}`);
-    return { status: answer.status, ...errorOf(answer.text) };
+  const get = async (name: string) => {
+    const answer = await here.call("GET", `/fleet/v2/units/${name}/journal`);
+    const error: ErrorBody["error"] = JSON.parse(answer.text).error;
+    return { status: answer.status, ...error };
   };
   const unknown = await get("unknown.service");
-  assert.deepEqual([unknown.status, unknown["code"]], [404, "not-found"]);
+  assert.deepEqual([unknown.status, unknown.code], [404, "not-found"]);
 
   await here.registry.apply([
     { type: "submit", name: "a.service", content: CONTENT, desired: "launched" },
   ]);
   const unplaced = await get("a.service");
-  assert.deepEqual([unplaced.status, unplaced["code"]], [409, "not-placed"]);
+  assert.deepEqual([unplaced.status, unplaced.code], [409, "not-placed"]);
 
   await placeUnit(here, "a.service", "gone");
   const notKnown = await get("a.service");
-  assert.deepEqual([notKnown.status, notKnown["code"]], [404, "not-found"]);
+  assert.deepEqual([notKnown.status, notKnown.code], [404, "not-found"]);
 
   await putMachine(here, "quiet", { address: "10.0.0.3" });
   await submitAndPlace(here, "q.service", "quiet");
   const quiet = await get("q.service");
   assert.deepEqual(
-    [quiet.status, quiet["code"], quiet["machineId"], quiet["address"]],
+    [quiet.status, quiet.code, quiet.machineId, quiet.address],
     [409, "no-api-address", "quiet", "10.0.0.3"],
   );
 
@@ -195,7 +200,7 @@ test("why there is no journal is said with a code", async (t) => {
   await submitAndPlace(here, "d.service", "dead");
   const unreachable = await get("d.service");
   assert.deepEqual(
-    [unreachable.status, unreachable["code"], unreachable["machineId"]],
+    [unreachable.status, unreachable.code, unreachable.machineId],
     [502, "machine-unreachable", "dead"],
   );
 });

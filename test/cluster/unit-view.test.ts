@@ -3,8 +3,9 @@ import { test } from "node:test";
 import { currentState } from "../../src/cluster/current-state.ts";
 import { effectiveMetadata } from "../../src/cluster/machine-view.ts";
 import { type UnitFacts, unitView } from "../../src/cluster/unit-view.ts";
+import type { UnitStateView } from "../../src/cluster/views.ts";
 
-const STATE = {
+const STATE: Omit<UnitStateView, "machineId"> = {
   identity: 5,
   manifest: "m",
   hash: "h",
@@ -15,7 +16,7 @@ const STATE = {
   result: "success",
   mainPid: 1,
   sinceMs: 0,
-} as const;
+};
 
 const FACTS: UnitFacts = {
   name: "a.service",

@@ -226,15 +226,13 @@ test("splitChanges() keeps order and limits, no unit twice, no instance beside i
   );
   const size = fc.constantFrom(10, 1_000, 400_000, 900_000);
   const submits = fc.array(
-    fc
-      .record({ name, size })
-      .map(
-        ({ name, size }): UnitChange => ({
-          type: "submit",
-          name,
-          content: `[Unit]\n#${"x".repeat(size)}\n`,
-        }),
-      ),
+    fc.record({ name, size }).map(
+      ({ name, size }): UnitChange => ({
+        type: "submit",
+        name,
+        content: `[Unit]\n#${"x".repeat(size)}\n`,
+      }),
+    ),
     { maxLength: 12 },
   );
   fc.assert(

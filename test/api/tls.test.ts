@@ -1,0 +1,80 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import type { IncomingMessage } from "node:http";
+import { request } from "node:https";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { processUnitLogs } from "../../src/api/process-unit-logs.ts";
+import { openApiWorld, placeUnit, putMachine } from "./api-world.ts";
+
+const THERE = "bbbb1111bbbb2222cccc3333dddd4444";
+
+/** An authority and a certificate of it for 127.0.0.1, made by openssl(1). */
+function makeCertificates(t: TestContext) {
+  const directory = mkdtempSync(join(tmpdir(), "fleet-tls-"));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const openssl = (...args: readonly string[]) =>
+    execFileSync("openssl", args, { cwd: directory, stdio: "pipe" });
+  const newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+  openssl(
+    "req",
+    "-x509",
+    ...newKey,
+    "-keyout",
+    "ca.key",
+    "-out",
+    "ca.crt",
+    "-subj",
+    "/CN=ca",
+    "-days",
+    "2",
+  );
+  openssl("req", ...newKey, "-keyout", "m.key", "-out", "m.csr", "-subj", "/CN=machine");
+  writeFileSync(join(directory, "san"), "subjectAltName=IP:127.0.0.1");
+  const sign = [
+    "-CA",
+    "ca.crt",
+    "-CAkey",
+    "ca.key",
+    "-CAcreateserial",
+    "-days",
+    "2",
+    "-extfile",
+    "san",
+  ];
+  openssl("x509", "-req", "-in", "m.csr", ...sign, "-out", "m.crt");
+  const read = (name: string) => readFileSync(join(directory, name), "utf8");
+  return { ca: read("ca.crt"), cert: read("m.crt"), key: read("m.key") };
+}
+
+test("TCP with certificates lets in who has one, and machines ask each other with theirs", async (t) => {
+  const tls = makeCertificates(t);
+  const here = await openApiWorld(t, { peers: { tls } });
+  const { port } = await openApiWorld(t, {
+    store: here.store,
+    machineId: THERE,
+    logs: processUnitLogs({ journalctl: ["/bin/echo", "there:"] }),
+    listen: [{ type: "tcp", host: "127.0.0.1", port: 0, tls }],
+  });
+  const get = (certificates: object) =>
+    new Promise<number | undefined>((resolve, reject) => {
+      const target = { host: "127.0.0.1", port, path: "/fleet/v2/cluster", agent: false as const };
+      const outgoing = request({ ...target, ...certificates }, (response: IncomingMessage) => {
+        response.resume();
+        resolve(response.statusCode);
+      });
+      outgoing.once("error", reject);
+      outgoing.end();
+    });
+  assert.equal(await get(tls), 200);
+  await assert.rejects(get({ ca: tls.ca }), /certificate|ECONNRESET|EPIPE/);
+
+  await putMachine(here, THERE, { api: `127.0.0.1:${port}` });
+  const content = "[Service]\nExecStart=/bin/true\n";
+  await here.registry.apply([{ type: "submit", name: "a.service", content, desired: "launched" }]);
+  await placeUnit(here, "a.service", THERE);
+  const answer = await here.call("GET", "/fleet/v2/units/a.service/journal");
+  assert.match(answer.text, /^there:/);
+});

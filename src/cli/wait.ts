@@ -5,7 +5,7 @@ import { type CancelTimer, sleep } from "../runtime/clock.ts";
 import { FleetError, isFleetError } from "../runtime/errors.ts";
 import type { Context } from "./context.ts";
 import { ApiError } from "./http-client.ts";
-import { progressText, waitText } from "./progress-text.ts";
+import { waitText } from "./progress-text.ts";
 import { type Tracked, WaitTracker } from "./wait-tracker.ts";
 
 /** The API says `alive` every 5 s. */
@@ -133,8 +133,8 @@ function redraw(context: Context, tracker: WaitTracker, legend: MachineLegend): 
   return () => cancel();
 }
 
-function pendingText(unit: Tracked, legend: MachineLegend): string {
-  return unit.progress.type === "waiting"
-    ? `${unit.goal.name}: ${waitText(unit.progress.on, legend)}`
-    : progressText(unit.progress, unit.goal, legend);
+/** What is stuck is told in full once it has stood for a while; here a word does. */
+function pendingText({ goal, progress }: Tracked, legend: MachineLegend): string {
+  const what = progress.type === "waiting" ? waitText(progress.on, legend) : progress.type;
+  return `${goal.name}: ${what}`;
 }

@@ -116,6 +116,15 @@ test("submit of changed files changes nothing and names all of them", async () =
   assert.match((await run("submit", "--replace", a))[1], /^Found same Unit\(changed-a\.service\)/);
 });
 
+test("a unit file that is refused is named with its line, and nothing of the command is done", async () => {
+  const good = await file("good.service");
+  const bad = await file("bad.service", "[Service]\nno assignment\n");
+  const [exit, out, err] = await run("start", good, bad);
+  assert.deepEqual([exit, out], [1, ""]);
+  assert.match(err, /^Error creating units: bad\.service:2/);
+  assert.equal(await cluster.unit("good.service"), undefined);
+});
+
 test("start --replace runs the new content", async () => {
   const path = await file("replaced.service");
   await run("start", path);

@@ -3,6 +3,7 @@ import { isFleetError } from "../../runtime/errors.ts";
 import { templateOf } from "../../units/unit-name.ts";
 import { type CommandRun, type Context, fetchLegend } from "../context.ts";
 import { EXIT_DONE, EXIT_FAILED, worstExit } from "../exit-code.ts";
+import { ApiError } from "../http-client.ts";
 import { type CreateVerb, DESIRED_OF_VERB, planCreate } from "../plan-create.ts";
 import { type DoneResult, placeText, reach, reportApplied } from "../reach.ts";
 import { readSources, type UnitSource } from "../unit-source.ts";
@@ -37,9 +38,13 @@ async function create(command: {
   for (const warning of plan.warnings) context.err(warning);
   for (const note of plan.notes) context.out(note);
   const [results, legend] = await Promise.all([
-    context.client.apply(plan.changes),
+    context.client.apply(plan.changes).catch((error: unknown) => {
+      if (!(error instanceof ApiError) || error.status !== 400) throw error;
+      context.err(`Error creating units: ${error.message}`);
+    }),
     fetchLegend(context),
   ]);
+  if (results === undefined) return EXIT_FAILED;
   const { exit, done } = reportApplied(context, results, DOING[verb]);
   if (verb === "submit") {
     for (const { name } of done) context.out(`Unit ${name} inactive`);

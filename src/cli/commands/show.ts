@@ -83,6 +83,10 @@ export const journal: CommandRun = async (context, args, options) => {
   const asked = await askedMachine(context, options);
   // Without a machine the API looks where the unit is or was.
   const machines = unit?.global === true ? holders(unit, asked) : [asked];
+  if (machines.length === 0) {
+    context.err(`Unit ${name} does not appear to be running.`);
+    return EXIT_FAILED;
+  }
   if (machines.length > 1 && options.follow === true) {
     const list = machines.join(", ");
     throw new FleetError(

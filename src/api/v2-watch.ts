@@ -1,6 +1,6 @@
 import type { ServerResponse } from "node:http";
 import * as v from "valibot";
-import type { UnitListener, WatchUpdate } from "../registry/cluster-watch.ts";
+import type { UnitListener, WatchUpdate } from "../registry/unit-listener.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { type ApiContext, notices } from "./context.ts";
 import { decodeBody } from "./decode-body.ts";

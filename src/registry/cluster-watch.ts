@@ -8,32 +8,15 @@ import type { Random } from "../runtime/random.ts";
 import type { Keys } from "./keys.ts";
 import { EMPTY_SUMMARY, type ManifestCache } from "./manifest-cache.ts";
 import type { CallOptions, Change, Revision, Store } from "./store.ts";
+import { Listener, type Told, type UnitListener, type WatchUpdate } from "./unit-listener.ts";
 import { UnitTable, unitOfKey } from "./unit-table.ts";
 import type { ViewReader } from "./view-reader.ts";
+import { Session } from "./watch-session.ts";
 
 const RETRY = { firstMs: 100, maxMs: 2_000 };
 /** How often a watching daemon asks whether the registry is still there: a watch alone does not tell. */
 const PROBE_MS = 2_000;
 const PROBE_DEADLINE_MS = 2_500;
-
-/** What a listener has not been told yet. */
-export interface WatchUpdate {
-  readonly units: readonly UnitView[];
-  /** Names asked for that do not exist (any more). */
-  readonly gone: readonly string[];
-  /** Whether `leader` or `reachable` are other than in the update before. */
-  readonly clusterChanged: boolean;
-  /** Whether an engine holds the lease. */
-  readonly leader: boolean;
-  /** Whether the registry answers. */
-  readonly reachable: boolean;
-}
-
-export interface UnitListener {
-  /** Resolves as soon as something changed since the last one; everything that changed meanwhile comes together. */
-  next(signal: AbortSignal): Promise<WatchUpdate>;
-  close(): void;
-}
 
 interface WatchedUnit {
   listeners: number;
@@ -345,105 +328,6 @@ export class ClusterWatch {
       }
     }
     return { units, gone, clusterChanged, leader: this.#leader, reachable: this.#reachable };
-  }
-}
-
-interface Told {
-  leader: boolean | undefined;
-  reachable: boolean | undefined;
-}
-
-interface ListenerSource {
-  take(dirty: ReadonlySet<string>, told: Told): WatchUpdate | undefined;
-  close(): void;
-}
-
-class Listener implements UnitListener {
-  readonly names: ReadonlySet<string>;
-  readonly #watch: ListenerSource;
-  #dirty = new Set<string>();
-  readonly #told: Told = { leader: undefined, reachable: undefined };
-  #woken = false;
-  #notify: (() => void) | undefined;
-
-  constructor(names: ReadonlySet<string>, watch: ListenerSource) {
-    this.names = names;
-    this.#watch = watch;
-  }
-
-  touch(names: Iterable<string>): void {
-    for (const name of names) if (this.names.has(name)) this.#dirty.add(name);
-    if (this.#dirty.size > 0) this.wake();
-  }
-
-  wake(): void {
-    this.#woken = true;
-    this.#notify?.();
-  }
-
-  async next(signal: AbortSignal): Promise<WatchUpdate> {
-    for (;;) {
-      signal.throwIfAborted();
-      if (this.#woken) {
-        this.#woken = false;
-        const dirty = this.#dirty;
-        this.#dirty = new Set();
-        const update = this.#watch.take(dirty, this.#told);
-        if (update !== undefined) return update;
-      }
-      await new Promise<void>((resolve) => {
-        this.#notify = resolve;
-        signal.addEventListener("abort", () => resolve(), { once: true });
-      });
-      this.#notify = undefined;
-    }
-  }
-
-  close(): void {
-    this.#watch.close();
-    this.#notify?.();
-  }
-}
-
-/** From the first listener to the last. */
-class Session {
-  readonly #controller = new AbortController();
-  #opened = Promise.withResolvers<void>();
-
-  constructor() {
-    this.#opened.promise.catch(() => {});
-  }
-
-  get signal(): AbortSignal {
-    return this.#controller.signal;
-  }
-
-  /** Resolves once the watch's start is known, so that what is read from then on misses nothing. */
-  async ready(signal: AbortSignal | undefined): Promise<void> {
-    signal?.throwIfAborted();
-    const aborted = Promise.withResolvers<never>();
-    const onAbort = () => aborted.reject(signal?.reason);
-    signal?.addEventListener("abort", onAbort, { once: true });
-    try {
-      await Promise.race([this.#opened.promise, aborted.promise]);
-    } finally {
-      signal?.removeEventListener("abort", onAbort);
-    }
-  }
-
-  open(): void {
-    this.#opened.resolve();
-  }
-
-  /** Whoever waits is told; who asks later waits for the next attempt. */
-  fail(error: Error): void {
-    this.#opened.reject(error);
-    this.#opened = Promise.withResolvers();
-    this.#opened.promise.catch(() => {});
-  }
-
-  end(): void {
-    this.#controller.abort(new Error("nobody listens any more"));
   }
 }
 

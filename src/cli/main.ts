@@ -7,10 +7,13 @@ process.stdout.on("error", (error: Error & { code?: string }) => {
   process.exit(error.code === "EPIPE" ? 0 : 1);
 });
 
-process.exitCode = await runCommandLine(process.argv.slice(2), {
+// No top-level await: the single executable is not a module.
+void runCommandLine(process.argv.slice(2), {
   clock: systemClock,
   environment: process.env,
   writeOut: (text) => process.stdout.write(text),
   writeError: (text) => process.stderr.write(text),
   width: process.stdout.isTTY && process.stderr.isTTY ? process.stderr.columns : undefined,
+}).then((exit) => {
+  process.exitCode = exit;
 });

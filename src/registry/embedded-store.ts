@@ -3,6 +3,7 @@ import type { CancelTimer, Clock } from "../runtime/clock.ts";
 import { FleetError } from "../runtime/errors.ts";
 import type { Random } from "../runtime/random.ts";
 import { type EmbeddedFile, openEmbeddedFile } from "./embedded-file.ts";
+import { type Batch, EmbeddedJobs, type Job } from "./embedded-jobs.ts";
 import { EmbeddedLeases } from "./embedded-leases.ts";
 import { type HistoryLimits, keyOf, MvccMap } from "./embedded-mvcc.ts";
 import { EMPTY_REVISION, type EmbeddedSnapshot } from "./embedded-snapshot.ts";
@@ -55,20 +56,6 @@ export function openEmbeddedStore(options: EmbeddedStoreOptions): EmbeddedStore 
   return new EmbeddedStore(options, state, file);
 }
 
-/** Something to do to the state, in its turn. */
-interface Job {
-  /** Does it in memory and gives back how to tell the caller once it is durable. Throws before it has changed anything. */
-  readonly run: (batch: Batch) => () => void;
-  readonly fail: (error: unknown) => void;
-}
-
-/** What the jobs of one turn did besides writing keys. */
-interface Batch {
-  readonly leasesGranted: Lease[];
-  readonly leasesEnded: string[];
-  readonly undo: (() => void)[];
-}
-
 /**
  * The store of a single machine, and of the simulation. All state is in memory, the file holds its newest revision.
  *
@@ -83,7 +70,7 @@ export class EmbeddedStore implements Store {
   readonly #limits: HistoryLimits;
   readonly #file: EmbeddedFile | undefined;
   readonly #watches: EmbeddedWatches;
-  readonly #jobs = new Set<Job>();
+  readonly #jobs = new EmbeddedJobs(() => this.#scheduleJobs());
   #storeId: string;
   #map: MvccMap;
   #leases = new EmbeddedLeases();
@@ -121,7 +108,7 @@ export class EmbeddedStore implements Store {
   async transact(transaction: Transaction, options: CallOptions = {}): Promise<TransactionResult> {
     this.#assertCallable(options);
     assertValidTransaction(transaction);
-    return await this.#enqueue(options, () => this.#apply(transaction));
+    return await this.#jobs.call(options.signal, () => this.#apply(transaction));
   }
 
   async *watch(request: WatchRequest): AsyncGenerator<WatchBatch, void, void> {
@@ -151,7 +138,7 @@ export class EmbeddedStore implements Store {
   async grantLease(ttlMs: number, options: CallOptions = {}): Promise<Lease> {
     this.#assertCallable(options);
     assert.ok(Number.isFinite(ttlMs) && ttlMs > 0, "a lease has a ttl");
-    return await this.#enqueue(options, (batch) => {
+    return await this.#jobs.call(options.signal, (batch) => {
       const lease = { leaseId: this.#random.id(), ttlMs };
       this.#leases.start(lease, this.#clock.monotonicMs());
       batch.leasesGranted.push(lease);
@@ -162,22 +149,21 @@ export class EmbeddedStore implements Store {
 
   async keepLeaseAlive(leaseId: string, options: CallOptions = {}): Promise<Lease | undefined> {
     this.#assertCallable(options);
-    return await this.#enqueue(options, () =>
+    return await this.#jobs.call(options.signal, () =>
       this.#leases.renew(leaseId, this.#clock.monotonicMs()),
     );
   }
 
   async revokeLease(leaseId: string, options: CallOptions = {}): Promise<void> {
     this.#assertCallable(options);
-    await this.#enqueue(options, (batch) => this.#endLease(leaseId, batch));
+    await this.#jobs.call(options.signal, (batch) => this.#endLease(leaseId, batch));
   }
 
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
     this.#timer?.cancel();
-    for (const job of this.#jobs) job.fail(closedError());
-    this.#jobs.clear();
+    for (const job of this.#jobs.takeAll()) job.fail(closedError());
     this.#watches.wakeAll();
     this.#file?.close();
   }
@@ -224,43 +210,17 @@ export class EmbeddedStore implements Store {
     if (this.#closed) throw closedError();
   }
 
-  #enqueue<T>(options: CallOptions, run: (batch: Batch) => T): Promise<T> {
-    const { signal } = options;
-    return new Promise<T>((resolve, reject) => {
-      const onAbort = () => {
-        this.#jobs.delete(job);
-        reject(signal?.reason);
-      };
-      const job: Job = {
-        run: (batch) => {
-          const result = run(batch);
-          return () => {
-            signal?.removeEventListener("abort", onAbort);
-            resolve(result);
-          };
-        },
-        fail: (error) => {
-          signal?.removeEventListener("abort", onAbort);
-          reject(error);
-        },
-      };
-      signal?.addEventListener("abort", onAbort, { once: true });
-      this.#addJob(job);
-    });
-  }
-
-  #addJob(job: Job): void {
-    this.#jobs.add(job);
-    if (this.#jobs.size > 1) return;
-    // A commit is an fsync: worth collecting what all sockets brought in this turn. Memory needs no macrotask, and the
-    // simulation's time may move on after one.
+  /**
+   * A commit is an fsync: worth collecting what all sockets brought in this turn. Memory needs no macrotask, and the simulation's
+   * time may move on after one.
+   */
+  #scheduleJobs(): void {
     if (this.#file === undefined) queueMicrotask(() => this.#runJobs());
     else setImmediate(() => this.#runJobs());
   }
 
   #runJobs(): void {
-    const jobs = [...this.#jobs];
-    this.#jobs.clear();
+    const jobs = this.#jobs.takeAll();
     if (jobs.length === 0 || this.#closed) return;
     const before = this.#map.revision;
     const batch: Batch = { leasesGranted: [], leasesEnded: [], undo: [] };
@@ -361,7 +321,7 @@ export class EmbeddedStore implements Store {
     const nowMs = this.#clock.monotonicMs();
     // Keep-alives may lie unread in our sockets: who was silent was the store.
     if (nowMs - dueMs > STANDSTILL_MS) this.#leases.renewAll(nowMs);
-    this.#addJob({
+    this.#jobs.add({
       run: (batch) => {
         const expired = this.#leases.expired(this.#clock.monotonicMs());
         for (const leaseId of expired) this.#endLease(leaseId, batch);

@@ -155,6 +155,7 @@ describe("a commit that fails", () => {
       await put(store, "expiring", "", expiring.leaseId);
       await put(store, "revoked", "", revoked.leaseId);
       const before = await readAll(store, { prefix: "" });
+      const { leases } = store.snapshot();
       const fromRevision = before.header.revision + 1;
       const watch = store.watch({ range: { prefix: "" }, fromRevision })[Symbol.asyncIterator]();
       const firstBatch = watch.next();
@@ -167,6 +168,7 @@ describe("a commit that fails", () => {
         assert.ok(await store.keepLeaseAlive(revoked.leaseId), "a keep-alive needs no disk");
         await clock.advance(5_500);
         assert.deepEqual(await readAll(store, { prefix: "" }), before);
+        assert.deepEqual(new Set(store.snapshot().leases), new Set(leases));
       } finally {
         limitFileSize("unlimited");
       }

@@ -31,8 +31,9 @@ join() { # until every part that was begun has ended
 # The last "ℹ KIND N" of node's spec reporter.
 counted() { sed -n "s/^ℹ $2 \([0-9]*\)$/\1/p" "$LOGS/$1" | tail -n 1; }
 report() {
-  local name=$1 code=$2 seconds passed failed=0 note=''
+  local name=$1 code=$2 seconds passed failed=0 note='' late=''
   seconds=$(printf '%s %s' "$EPOCHREALTIME" "$3" | LC_ALL=C awk '{printf "%.1f", $1 - $2}')
+  [ "$code" != 124 ] || late=', not done in time'
   passed=$(counted "$name" pass)
   if [ -n "$passed" ]; then
     # Skipped tests count as failed: what cannot run here has to say so by not being started at all.
@@ -43,7 +44,7 @@ report() {
   [ "$code" = 0 ] || [ $failed -gt 0 ] || failed=1
   PASSED=$((PASSED + ${passed:-0})) FAILED=$((FAILED + failed))
   if [ "$code" = 0 ]; then printf 'ok    %-12s %6s s  %s\n' "$name" "$seconds" "$note"; return; fi
-  printf 'FAIL  %-12s %6s s  %s\n' "$name" "$seconds" "${note:-exit status $code}"
+  printf 'FAIL  %-12s %6s s  %s\n' "$name" "$seconds" "${note:-exit status $code}$late"
   show_failure "$name" | sed 's/^/      /'; }
 show_failure() { # of a test run: the failing tests, or everything where it ended before it could name them
   if grep -q '^✖ failing tests:' "$LOGS/$1"; then sed -n '/^✖ failing tests:/,$p' "$LOGS/$1"; else cat "$LOGS/$1"; fi; }
@@ -55,9 +56,12 @@ show_failure() { # of a test run: the failing tests, or everything where it ende
   real_tests() { find test -name '*.real.test.ts' | sort; }
   lab_tests() { find test -name '*.lab.test.ts' | sort; }
 }
-begin_tests() { # NAME FILES_FUNCTION NODE_OPTIONS...; nothing where there are no such files
+# NAME FILES_FUNCTION SECONDS NODE_OPTIONS...; nothing where there are no such files. SECONDS is for all of them together:
+# a test file whose process does not end would otherwise hold up everything.
+begin_tests() {
   local files; mapfile -t files < <("$2"); [ ${#files[@]} -gt 0 ] || return 0
-  PART_IS_TEST[$1]=yes; begin "$1" node --test --test-reporter=spec "${@:3}" "${files[@]}"; }
+  PART_IS_TEST[$1]=yes
+  begin "$1" timeout --kill-after=10 "$3" node --test --test-reporter=spec --test-timeout=120000 "${@:4}" "${files[@]}"; }
 
 begin_static_parts() {
   begin format+lint biome ci --colors=off --error-on-warnings .

@@ -33,7 +33,7 @@ async function withParts(script: string, ...contents: readonly string[]): Promis
 
 test("parts.sh adds up the tests of all runs", async () => {
   const output = await withParts(
-    "begin_tests one files",
+    "begin_tests one files 60",
     'test("a", () => {}); test("b", () => {});',
   );
   assert.match(output, /^ok {4}one .* 2 passed\n2 passed, 0 failed\n$/);
@@ -41,7 +41,7 @@ test("parts.sh adds up the tests of all runs", async () => {
 
 test("parts.sh shows the failing tests, and counts skipped ones as failed", async () => {
   const output = await withParts(
-    "begin_tests one files",
+    "begin_tests one files 60",
     'test("good", () => {}); test("bad", () => { throw new Error("because"); });',
     'test("shy", { skip: true }, () => {});',
   );
@@ -60,7 +60,15 @@ test("parts.sh counts a part that is no test run as failed when it fails, and sh
 });
 
 test("parts.sh counts a test run that runs no test as failed", async () => {
-  const output = await withParts("begin_tests one files", 'test.todo("later");');
+  const output = await withParts("begin_tests one files 60", 'test.todo("later");');
   assert.match(output, /^FAIL {2}one .* no test ran\n/);
   assert.match(output, /\n0 passed, 1 failed\n$/);
+});
+
+test("parts.sh ends a test run that does not end by itself", async () => {
+  const output = await withParts(
+    "begin_tests one files 2",
+    'test("done", () => {}); setInterval(() => {}, 1000);',
+  );
+  assert.match(output, /^FAIL {2}one .* not done in time\n/);
 });

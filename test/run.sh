@@ -15,14 +15,14 @@ begin_static_parts
 without vagrant "validation of the Vagrantfile" || begin vagrantfile \
   env "VAGRANT_DOTFILE_PATH=$LOGS/.vagrant" "VAGRANT_HOME=$LOGS/.vagrant.d" vagrant validate --ignore-provider
 join
-begin_tests tests fast_tests --test-concurrency=2
+begin_tests tests fast_tests 180 --test-concurrency=2
 join
 # One test file at a time: each brings up servers of its own.
-begin_tests servers real_tests --test-concurrency=1
-[ ! -e test/simulation/main.ts ] || begin simulation node test/simulation/main.ts --runs 1000
+begin_tests servers real_tests 300 --test-concurrency=1
+[ ! -e test/simulation/main.ts ] || begin simulation timeout --kill-after=10 300 node test/simulation/main.ts --runs 1000
 join
 if [ -z "$because" ]; then
-  begin_tests machines lab_tests --test-concurrency=1
+  begin_tests machines lab_tests 480 --test-concurrency=1
   join
   lab/lab.sh sweep
 else

@@ -58,7 +58,9 @@ export class ClusterState {
   readonly #machineIds: string[] = [];
   readonly #globals = new Set<string>();
   readonly #blocked = new Set<string>();
-  readonly #blockedNaming = new NamingIndex();
+  /** Units that take any place that becomes free: blocked ones, and global ones everywhere. */
+  readonly #waiting = new Set<string>();
+  readonly #waitingNaming = new NamingIndex();
   /** Unit -> the units that say MachineOf= it. */
   readonly #followers = new Map<string, Set<string>>();
   readonly #manifests: ManifestTable;
@@ -183,8 +185,8 @@ export class ClusterState {
     if (before !== after) {
       unit.self = { name: unit.name, constraints: after === undefined ? [] : [after] };
       this.#indexFollower(unit.name, before, after);
-      if (this.#blocked.has(unit.name)) this.#indexBlocked(unit.name, before, after);
     }
+    this.#refreshWaiting(unit, before);
     this.#markTied(unit, dirty);
     for (const machineId of machinesOf(unit)) {
       const machine = this.#machine(machineId);
@@ -304,15 +306,13 @@ export class ClusterState {
     const was = unit.blocked !== undefined;
     unit.blocked = readable(value);
     const is = unit.blocked !== undefined;
-    const constraints = knownConstraints(unit);
     if (was && !is) {
       dirty.units.add(unit.name);
       this.#blocked.delete(unit.name);
-      this.#indexBlocked(unit.name, constraints, undefined);
     } else if (is && !was) {
       this.#blocked.add(unit.name);
-      this.#indexBlocked(unit.name, undefined, constraints);
     }
+    this.#refreshWaiting(unit, knownConstraints(unit));
     this.#tidyUnit(unit);
   }
 
@@ -368,10 +368,10 @@ export class ClusterState {
       const neighbour = machine.occupants.get(other);
       if (neighbour !== undefined && areRelated(subject, neighbour)) dirty.units.add(other);
     }
-    this.#blockedNaming.forEachNaming(name, (unit) => dirty.units.add(unit));
+    this.#waitingNaming.forEachNaming(name, (unit) => dirty.units.add(unit));
     if (!speaks) return;
-    for (const blocked of this.#blocked) {
-      if (subject.constraints.some((own) => namesUnit(own, blocked))) dirty.units.add(blocked);
+    for (const waiting of this.#waiting) {
+      if (subject.constraints.some((own) => namesUnit(own, waiting))) dirty.units.add(waiting);
     }
   }
 
@@ -397,13 +397,15 @@ export class ClusterState {
     }
   }
 
-  #indexBlocked(
-    name: string,
-    before: Constraints | undefined,
-    after: Constraints | undefined,
-  ): void {
-    if (before !== undefined) this.#blockedNaming.remove(name, before);
-    if (after !== undefined) this.#blockedNaming.add(name, after);
+  /** `before`: the constraints it is indexed by, if it is waiting already. */
+  #refreshWaiting(unit: MutableUnit, before: Constraints | undefined): void {
+    const { name } = unit;
+    if (this.#waiting.delete(name) && before !== undefined)
+      this.#waitingNaming.remove(name, before);
+    if (unit.blocked === undefined && unit.unit?.record.global !== true) return;
+    this.#waiting.add(name);
+    const after = knownConstraints(unit);
+    if (after !== undefined) this.#waitingNaming.add(name, after);
   }
 
   #refreshLoad(machine: MutableMachine): void {

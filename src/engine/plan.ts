@@ -60,31 +60,52 @@ interface Round {
   readonly globalsOn: ReadonlyMap<string, ReadonlySet<string>>;
 }
 
-/** First everything that has to go, then everything that needs a place, each oldest first. */
+interface Item {
+  /** Oldest first. Several: they are tied by MachineOf. */
+  readonly units: readonly UnitEntry[];
+  readonly oldest: UnitEntry;
+}
+
+/**
+ * First everything that has to go, then everything that needs a place, each oldest first: by the oldest of a group, not by the member that
+ * happened to be dirty.
+ */
 function runRound(pass: PlanPass): void {
   const { units, globalsOn } = takeQueue(pass);
-  const schedule: (() => void)[] = [];
-  const grouped = new Set<string>();
-  for (const unit of units) {
-    if (grouped.has(unit.name)) continue;
-    if (!isWanted(unit)) {
-      withdraw(pass, unit, { type: "not-wanted" });
-    } else if (unit.unit.record.global) {
-      const on = globalsOn.get(unit.name);
-      settleGlobal(pass, unit, on);
-      schedule.push(() => scheduleGlobal(pass, unit, on));
+  const schedule: { readonly oldest: UnitEntry; readonly run: () => void }[] = [];
+  for (const { units: group, oldest } of makeItems(pass, units)) {
+    if (!isWanted(oldest)) {
+      withdraw(pass, oldest, { type: "not-wanted" });
+    } else if (oldest.unit.record.global) {
+      const on = globalsOn.get(oldest.name);
+      settleGlobal(pass, oldest, on);
+      schedule.push({ oldest, run: () => scheduleGlobal(pass, oldest, on) });
     } else {
-      const group = groupOf(pass.cluster, unit);
-      for (const { name } of group) grouped.add(name);
-      // Half of a group that was acted on is not a base to decide on: its writes come first.
-      if (group.some(({ name }) => pass.isTouched(name))) continue;
       const standings = settleGroup(pass, group);
       for (const homeless of splitGroups(pass.cluster, homelessOf(standings))) {
-        schedule.push(() => scheduleGroup(pass, { units: homeless, standings }));
+        schedule.push({
+          oldest: homeless[0] ?? oldest,
+          run: () => scheduleGroup(pass, { units: homeless, standings }),
+        });
       }
     }
   }
-  for (const step of schedule) step();
+  schedule.sort((a, b) => compareAge(a.oldest, b.oldest));
+  for (const { run } of schedule) run();
+}
+
+function makeItems(pass: PlanPass, units: readonly UnitEntry[]): readonly Item[] {
+  const items: Item[] = [];
+  const grouped = new Set<string>();
+  for (const unit of units) {
+    if (grouped.has(unit.name)) continue;
+    const group = isGroupable(unit) ? groupOf(pass.cluster, unit) : [unit];
+    if (group.length > 1) for (const { name } of group) grouped.add(name);
+    // Half of a group that was acted on is not a base to decide on: its writes come first.
+    if (group.some(({ name }) => pass.isTouched(name))) continue;
+    items.push({ units: group, oldest: group[0] ?? unit });
+  }
+  return items.sort((a, b) => compareAge(a.oldest, b.oldest));
 }
 
 function takeQueue(pass: PlanPass): Round {

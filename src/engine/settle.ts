@@ -61,9 +61,13 @@ function settleMember(pass: PlanPass, unit: UnitEntry, group: readonly UnitEntry
     return { type: "evicted", machineId: placedOn };
   }
   const machine = pass.cluster.machine(placedOn);
-  // While it is not known what the unit asks for, it stays where it is (I4).
-  if (machine === undefined || !isKnown) return { type: "settled", machineId: placedOn };
-  return settlePlaced(pass, { unit, machine, group });
+  if (machine === undefined) return { type: "settled", machineId: placedOn };
+  if (isKnown) return settlePlaced(pass, { unit, machine, group });
+  // While it is not known what the unit asks for, it stays where it is (I4), unless another asks it to go.
+  const why = isActing(pass, machine) ? whyLeave(pass.cluster, unit, machine) : undefined;
+  if (why === undefined) return { type: "settled", machineId: placedOn };
+  unplace(pass, unit, why);
+  return { type: "evicted", machineId: placedOn };
 }
 
 function settlePlaced(
@@ -118,9 +122,11 @@ function ruleOutUnplaceable(
     changed = false;
     for (const unit of group) {
       const standing = standings.get(unit.name);
-      if (standing?.type !== "homeless" || standing.origin !== undefined) continue;
+      // On a lost machine it stays assigned: whether it has to leave is decided when that returns.
+      if (standing?.type !== "homeless" || standing.origin?.isLost === true) continue;
       const peer = peersOf(unit).find((name) => !isPlaceable(pass, name, standings));
       if (peer === undefined) continue;
+      unplace(pass, unit, { type: "peer-not-wanted", peer });
       pass.decideBlocked(unit, unitReason({ type: "peer-not-wanted", peer }));
       standings.set(unit.name, { type: "unplaceable" });
       changed = true;
@@ -203,11 +209,15 @@ function mayJoin(
   const names = new Set(coming.map(({ name }) => name));
   return coming.every((unit) => {
     const stopping = [...unit.statesOn].some(
-      (id) => id !== machine.id && pass.cluster.machine(id)?.presence !== undefined,
+      (id) => id !== machine.id && holdsElsewhere(pass.cluster.machine(id), unit),
     );
     const holds = unit.statesOn.has(machine.id);
     return stopping || whyNot(pass.cluster, { unit, machine, group: names, holds }) === undefined;
   });
+}
+
+function holdsElsewhere(machine: MachineEntry | undefined, unit: UnitEntry): boolean {
+  return machine?.presence !== undefined && !isNameTaken(machine.states.get(unit.name));
 }
 
 export function homelessOf(standings: Standings): ReadonlySet<string> {

@@ -48,6 +48,8 @@ export type AgentStatus =
 
 const DETACHED_RECHECK_MS = 5_000;
 const LEAVE_RECHECK_MS = 1_000;
+const REJOIN_MAX_MS = 60_000;
+const REJOIN_RECHECK_MS = 50;
 const TASK_BACKOFF = { firstMs: 1_000, maxMs: 60_000 };
 const LOOP_BACKOFF = { firstMs: 100, maxMs: 5_000 };
 
@@ -68,6 +70,8 @@ export class Agent {
   #status: AgentStatus = { type: "away", why: "not asked yet" };
   #mode: "normal" | "hand-over" | "system-stopping" = "normal";
   #session: { presence: HeldPresence; end: () => void; tasks: Loop; states: Loop } | undefined;
+  /** The registry does not know yet what is held here, so nothing may be stopped for it. */
+  #rejoining = false;
   /** Cuts the pause between two tries short. */
   #hurry: (() => void) | undefined;
   #wakeLeave: (() => void) | undefined;
@@ -194,19 +198,43 @@ export class Agent {
       throw new FleetError("conflict", "this machine is not detached: there is nothing to rejoin");
     }
     const call = { signal };
-    const found = await this.#trust.found(call);
-    const held = mode === "keep" ? await systemd.held() : [];
-    const kept = await resubmitHeldUnits({
-      store,
-      keys,
-      holdings: this.#holdings,
-      held,
-      call,
-    });
-    // Last: a machine that counts as attached stops what the registry does not know.
-    await this.#trust.adopt(found, call);
-    this.#hurry?.();
-    return kept;
+    this.#rejoining = true;
+    try {
+      this.#assignments.forgetAll();
+      await this.#trust.adopt(await this.#trust.found(call), call);
+      this.#hurry?.();
+      let kept: readonly string[] = [];
+      if (mode === "keep") {
+        // The engine has to see what runs here before it sees that it is wanted, or it would place it anywhere.
+        await this.#untilPublished(signal);
+        const held = await systemd.held();
+        kept = await resubmitHeldUnits({ store, keys, holdings: this.#holdings, held, call });
+      }
+      await this.#trust.confirm();
+      return kept;
+    } finally {
+      // From here on the machine stops what the registry does not know.
+      this.#rejoining = false;
+      for (const unit of this.#holdings.units()) this.#mark(unit);
+    }
+  }
+
+  /** Until the registry shows every unit this machine holds. */
+  async #untilPublished(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    const isPublished = () =>
+      this.#session !== undefined &&
+      this.#holdings.units().every((unit) => this.#publisher.isPublished(unit));
+    const untilMs = clock.monotonicMs() + REJOIN_MAX_MS;
+    while (!isPublished()) {
+      if (clock.monotonicMs() >= untilMs) {
+        throw new FleetError(
+          "timed-out",
+          "the registry did not take this machine's units: see the daemon's log, then try again",
+        );
+      }
+      await sleep(clock, REJOIN_RECHECK_MS, signal);
+    }
   }
 
   /** Follows the registry for as long as it answers and is the right one, again and again. */
@@ -263,7 +291,9 @@ export class Agent {
       new Loop({ name, clock, random, logger, backoff: LOOP_BACKOFF, pass });
     let assigned = false;
     const tasks = loop("agent", async (running) =>
-      assigned && presence.lease.isValid() ? this.#runner.pass(running) : undefined,
+      assigned && !this.#rejoining && presence.lease.isValid()
+        ? this.#runner.pass(running)
+        : undefined,
     );
     const states = loop("states", (running) => this.#publisher.flush(running));
     const ended = new AbortController();

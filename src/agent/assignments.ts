@@ -15,6 +15,8 @@ export class Assignments {
   readonly #prefix: string;
   readonly #logger: Logger;
   readonly #byUnit = new Map<string, Assignment | "unreadable">();
+  /** Units that were assigned here while this process watched: what is missing of them has been withdrawn. */
+  readonly #seen = new Set<string>();
 
   constructor(options: { keys: Keys; machineId: string; logger: Logger }) {
     this.#prefix = options.keys.assignmentsOf(options.machineId);
@@ -35,8 +37,20 @@ export class Assignments {
     return this.#byUnit.get(unit) === "unreadable";
   }
 
-  units(): readonly string[] {
-    return [...this.#byUnit.keys()].sort();
+  /** Whether the unit was assigned here and no longer is, rather than not (yet) known to the registry. */
+  wasWithdrawn(unit: string): boolean {
+    return this.#seen.has(unit) && !this.#byUnit.has(unit);
+  }
+
+  /** The unit is off the machine. */
+  forget(unit: string): void {
+    if (!this.#byUnit.has(unit)) this.#seen.delete(unit);
+  }
+
+  /** Another registry: what the last one said means nothing. */
+  forgetAll(): void {
+    this.#byUnit.clear();
+    this.#seen.clear();
   }
 
   /** Gives back every unit that was or is assigned. */
@@ -59,6 +73,7 @@ export class Assignments {
 
   #put(item: KeyValue): string {
     const unit = item.key.slice(this.#prefix.length);
+    this.#seen.add(unit);
     try {
       const record = decodeRecord(assignmentRecord, item.key, item.value);
       this.#byUnit.set(unit, { ...record, unit, revision: item.modRevision });

@@ -49,6 +49,8 @@ export class ClusterTrust {
   readonly #options: ClusterTrustOptions;
   #membership: Membership | undefined;
   #seenRevision: Revision = 0;
+  /** Whether the membership is on disk. */
+  #confirmed = false;
 
   constructor(options: ClusterTrustOptions) {
     this.#options = options;
@@ -68,7 +70,10 @@ export class ClusterTrust {
 
   /** Reads `cluster/id` and judges. A machine that belongs to no cluster yet joins the one it finds, or founds one. */
   async check(call: CallOptions = {}): Promise<Trust> {
-    this.#membership ??= await this.#stored();
+    if (this.#membership === undefined) {
+      this.#membership = await this.#stored();
+      this.#confirmed = this.#membership !== undefined;
+    }
     this.saw(this.#membership?.revision ?? 0);
     const { header, clusterId } = await this.#readClusterId(call);
     if (this.#membership === undefined) return this.#join(call);
@@ -107,38 +112,50 @@ export class ClusterTrust {
     return clusterId === undefined ? this.#create(header, call) : { header, clusterId };
   }
 
-  /** An operator says that this is the machine's cluster from now on. */
+  /** Trusts this cluster from now on, but only in memory until `confirm`: a daemon that dies before is detached again. */
   async adopt(cluster: FoundCluster, call: CallOptions = {}): Promise<void> {
     const now = await this.#readClusterId(call);
     if (now.clusterId !== cluster.clusterId || now.header.storeId !== cluster.header.storeId) {
       throw new FleetError("conflict", "the registry changed while rejoining: try again");
     }
-    this.#seenRevision = now.header.revision;
-    await this.#write({
-      clusterId: cluster.clusterId,
-      storeId: now.header.storeId,
-      revision: now.header.revision,
-    });
+    const { revision, storeId } = now.header;
+    this.#seenRevision = revision;
+    this.#membership = { clusterId: cluster.clusterId, storeId, revision };
+    this.#confirmed = false;
   }
 
+  /** Makes what was adopted last. */
+  async confirm(): Promise<void> {
+    assert(this.#membership !== undefined);
+    const membership = { ...this.#membership, revision: this.#seenRevision };
+    await this.#options.persistent.write(RECORD, JSON.stringify(membership));
+    this.#membership = membership;
+    this.#confirmed = true;
+  }
+
+  /** Notes on disk how far the registry was seen; worth a try, no more. */
   async save(): Promise<void> {
-    if (this.#membership === undefined || this.#membership.revision === this.#seenRevision) return;
-    await this.#write({ ...this.#membership, revision: this.#seenRevision });
+    if (!this.#confirmed || this.#membership?.revision === this.#seenRevision) return;
+    await this.confirm().catch((error: unknown) => {
+      if (!isFleetError(error, "host-io")) throw error;
+    });
   }
 
   async #keep(header: StoreHeader): Promise<void> {
     this.saw(header.revision);
-    if (
-      this.#membership !== undefined &&
-      this.#seenRevision - this.#membership.revision >= REVISION_SAVE_STEP
-    ) {
-      await this.save();
-    }
+    const savedRevision = this.#membership?.revision ?? 0;
+    if (this.#seenRevision - savedRevision >= REVISION_SAVE_STEP) await this.save();
   }
 
   async #join(call: CallOptions): Promise<Trust> {
     const cluster = await this.found(call);
     await this.adopt(cluster, call);
+    try {
+      await this.confirm();
+    } catch (error) {
+      this.#membership = undefined;
+      throw error;
+    }
     return { type: "trusted", clusterId: cluster.clusterId };
   }
 
@@ -179,16 +196,6 @@ export class ClusterTrust {
       );
     }
     return stored;
-  }
-
-  async #write(membership: Membership): Promise<void> {
-    try {
-      await this.#options.persistent.write(RECORD, JSON.stringify(membership));
-    } catch (error) {
-      // A first membership has to be on disk before anything is done in its name; a newer revision may wait.
-      if (this.#membership === undefined || !isFleetError(error, "host-io")) throw error;
-    }
-    this.#membership = membership;
   }
 }
 

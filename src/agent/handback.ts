@@ -20,6 +20,15 @@ export interface HandbackOptions {
   readonly onChange: (unit: string) => void;
 }
 
+/** A unit that is held here and not assigned. */
+export interface WithdrawnUnit {
+  readonly unit: string;
+  /** Of what was started, if known. */
+  readonly identity: number | undefined;
+  /** The assignment was there and has been taken away; otherwise the engine may just not have got to it. */
+  readonly seenAssigned: boolean;
+}
+
 interface Waiting {
   readonly sinceMs: number;
   readonly watches: AbortController;
@@ -63,14 +72,15 @@ export class Handback {
     for (const unit of [...this.#waiting.keys()]) this.settle(unit);
   }
 
-  async mayStop(unit: string, identity: number | undefined, signal: AbortSignal): Promise<boolean> {
+  async mayStop(withdrawn: WithdrawnUnit, signal: AbortSignal): Promise<boolean> {
+    const { unit } = withdrawn;
     const { clock, handbackMs } = this.#options;
     const waiting = this.#waiting.get(unit);
     if (waiting !== undefined && clock.monotonicMs() >= waiting.sinceMs + handbackMs) {
       this.settle(unit);
       return true;
     }
-    const verdict = await this.#judge(unit, identity, signal);
+    const verdict = await this.#judge(withdrawn, signal);
     if (verdict.type === "stop") {
       this.settle(unit);
       return true;
@@ -80,8 +90,7 @@ export class Handback {
   }
 
   async #judge(
-    unit: string,
-    identity: number | undefined,
+    { unit, identity, seenAssigned }: WithdrawnUnit,
     signal: AbortSignal,
   ): Promise<{ type: "stop" } | { type: "wait"; watch: readonly string[]; revision: number }> {
     const { store, keys, machineId } = this.#options;
@@ -93,13 +102,18 @@ export class Handback {
     const wanted = items[0];
     if (wanted === undefined) return { type: "stop" };
     const record = decodeRecord(unitRecord, wanted.key, wanted.value);
-    if (record.desired === "inactive" || record.global) return { type: "stop" };
+    if (record.desired === "inactive") return { type: "stop" };
+    if (record.global)
+      return seenAssigned
+        ? { type: "stop" }
+        : { type: "wait", watch: [unitKey], revision: header.revision };
     if (identity !== undefined && wanted.createRevision !== identity) return { type: "stop" };
 
     const placementKey = keys.placement(unit);
     const blockedKey = keys.blocked(unit);
     const placed = await readAt(placementKey);
     const holder = placed && decodeRecord(placementRecord, placed.key, placed.value).machine;
+    if (holder === undefined && seenAssigned) return { type: "stop" };
     if (holder === undefined) {
       // Not placed: either the engine asked this machine to make way and waits for it, or it has yet to see that the unit is here.
       const blocked = await readAt(blockedKey);

@@ -188,19 +188,24 @@ export class TaskRunner {
     } else if (task === undefined) {
       handback.settle(unit);
       if (this.#claims.delete(unit)) this.#options.onState(unit);
-    } else if (!(await handback.mayStop(unit, current.start?.identity, signal))) {
+    } else if (!(await this.#mayStop(unit, current.start?.identity, signal))) {
       return undefined;
     }
     return task && { task, desired };
   }
 
+  #mayStop(unit: string, identity: number | undefined, signal: AbortSignal): Promise<boolean> {
+    const seenAssigned = this.#options.assignments.wasWithdrawn(unit);
+    return this.#options.handback.mayStop({ unit, identity, seenAssigned }, signal);
+  }
+
   /** A refused name stays refused for a while, unless nobody wants the unit here any more. */
   async #isTaken(unit: string, signal: AbortSignal): Promise<boolean> {
-    const { assignments, handback } = this.#options;
+    const { assignments } = this.#options;
     const taken = this.#taken.get(unit);
     if (taken === undefined) return false;
     if (assignments.get(unit) !== undefined) return true;
-    if (!(await handback.mayStop(unit, taken.state.identity, signal))) return true;
+    if (!(await this.#mayStop(unit, taken.state.identity, signal))) return true;
     this.#taken.delete(unit);
     this.#options.onState(unit);
     return false;
@@ -327,8 +332,9 @@ export class TaskRunner {
 
   /** The unit no longer occupies the machine; its state goes from the registry. */
   async #letGo(unit: string): Promise<void> {
-    const { holdings, lanes, handback } = this.#options;
+    const { holdings, lanes, handback, assignments } = this.#options;
     await holdings.forget(unit);
+    assignments.forget(unit);
     lanes.forgive(unit);
     handback.settle(unit);
     this.#claims.delete(unit);

@@ -115,6 +115,7 @@ describe("ClusterTrust", () => {
     await trust.check();
     await deleteKey(world.store, world.keys.clusterId);
     await trust.adopt(await trust.found());
+    await trust.confirm();
     assert.equal((await trust.check()).type, "trusted");
   });
 

@@ -6,7 +6,7 @@ import type { Change, KeyValue, ResetReason, WatchBatch, WatchRequest } from "./
 
 /** Batches that wait to be taken: at most this many changes and this many characters of keys and values. */
 export const WATCH_BUFFER_CHANGES_MAX = 65_536;
-export const WATCH_BUFFER_CHARACTERS_MAX = 64 * 2 ** 20;
+const WATCH_BUFFER_CHARACTERS_MAX = 64 * 2 ** 20;
 
 const TAKEN_MAX = 1_024;
 

@@ -19,31 +19,49 @@ import {
 const TIMEOUT = { timeout: 120_000 };
 
 describe("etcd: watches over bad connections", TIMEOUT, () => {
-  it("loses and doubles nothing of 20,000 events while its connection drops again and again", async (t) => {
+  it("loses and doubles nothing of 20,000 revisions while its connection drops again and again", async (t) => {
     const etcd = await startEtcd(t);
     const proxy = await TcpProxy.start(t, etcd.address);
     const other = await openStore(t, etcd.url);
     const from = (await newestRevision(other)) + 1;
-    const value = "x".repeat(1_000);
-    for (let index = 0; index < 2_000; index += 1) {
-      await putMany(other, { prefix: `/w/${index}/`, count: 10, value });
-    }
-    // A message of a replay is up to 2 MB: less would let nothing through, ever.
-    proxy.breakEvery({ direction: "to-client", bytes: 3_000_000 });
+    const value = "x".repeat(150);
+    const writeEvery = async (step: number, first: number) => {
+      for (let index = first; index < 20_000; index += step) await put(other, `/w/${index}`, value);
+    };
+    await Promise.all(Array.from({ length: 100 }, (_, first) => writeEvery(100, first)));
+    // etcd replays 1,000 revisions in a message, 0.2 MB here: less would let nothing through, ever.
+    proxy.breakEvery({ direction: "to-client", bytes: 300_000 });
     const watched = watch(t, await openStore(t, proxy.url), { prefix: "/w/", from });
     await put(other, "/w/end", "");
     const batches = await watched.until("/w/end");
-    assert.equal(batches.length, 2_001);
-    batches.forEach((batch, index) => {
-      assert.equal(batch.revision, from + index);
-      if (index === 2_000) return;
-      const keys = batch.changes.map(keyOf).sort();
-      assert.deepEqual(
-        keys,
-        Array.from({ length: 10 }, (_, each) => `/w/${index}/${each}`),
-      );
-    });
+    assert.deepEqual(
+      batches.map((batch) => batch.revision),
+      Array.from({ length: 20_001 }, (_, index) => from + index),
+    );
+    const keys = batches.flatMap((batch) => batch.changes.map(keyOf));
+    assert.equal(keys.length, 20_001);
+    assert.equal(new Set(keys).size, 20_001);
     assert.ok(proxy.accepted > 5, `${proxy.accepted} connections`);
+  });
+
+  it("keeps revisions whole while its connection drops between the fragments of a message", async (t) => {
+    const etcd = await startEtcd(t);
+    const proxy = await TcpProxy.start(t, etcd.address);
+    const other = await openStore(t, etcd.url);
+    const from = (await newestRevision(other)) + 1;
+    const value = "x".repeat(13_000);
+    for (let index = 0; index < 20; index += 1) {
+      await putMany(other, { prefix: `/w/${index}/`, count: 100, value });
+    }
+    proxy.breakEvery({ direction: "to-client", bytes: 5_000_000 });
+    const watched = watch(t, await openStore(t, proxy.url), { prefix: "/w/", from });
+    await put(other, "/w/end", "");
+    const batches = await watched.until("/w/end");
+    assert.deepEqual(
+      batches.map((batch) => [batch.revision, batch.changes.length]),
+      Array.from({ length: 21 }, (_, index) => [from + index, index < 20 ? 100 : 1]),
+    );
+    assert.ok(proxy.accepted > 3, `${proxy.accepted} connections`);
   });
 
   it("gives out a backlog of more than 4 MiB", async (t) => {

@@ -295,7 +295,11 @@ export class Agent {
         ? this.#runner.pass(running)
         : undefined,
     );
-    const states = loop("states", (running) => this.#publisher.flush(running));
+    const states = loop("states", async (running) => {
+      const againMs = await this.#publisher.flush(running);
+      this.#wakeLeave?.();
+      return againMs;
+    });
     const ended = new AbortController();
     this.#session = { presence, end: () => ended.abort(), tasks, states };
     this.#setStatus({ type: "attached", ...this.#trust.membership() });

@@ -158,6 +158,7 @@ class DbusSystemd implements Systemd {
     this.#reloading += 1;
     try {
       await this.#manager.call("Reload", "", [], { deadlineMs: RELOAD_DEADLINE_MS, signal });
+      this.#writer.reloaded();
     } finally {
       this.#reloading -= 1;
     }

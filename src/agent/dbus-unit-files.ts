@@ -55,7 +55,7 @@ export class UnitFiles {
     mkdirSync(unitsDirectory, { recursive: true, mode: 0o755 });
     mkdirSync(linkDirectory, { recursive: true, mode: 0o755 });
     files.#removeLeftovers();
-    files.#replace(
+    files.#keep(
       join(unitsDirectory, OWN_DROP_IN_FILE),
       `# Stops with the system before ${daemonUnit} does, so that it can still report that.\n[Unit]\nAfter=${daemonUnit}\n`,
     );
@@ -233,7 +233,9 @@ export class UnitFiles {
     );
   }
 
-  #replace(path: string, content: string): void {
+  /** Rewriting the same would make systemd take every unit that reads it for changed. */
+  #keep(path: string, content: string): void {
+    if (readText(path) === content) return;
     const temporary = this.#temporary(path);
     writeFileSync(temporary, content, { mode: 0o644 });
     renameSync(temporary, path);

@@ -147,8 +147,13 @@ export class UnitJobs {
     const active = await this.#options.manager.text(path, UNIT_INTERFACE, "ActiveState");
     if (active === "failed") return "failed";
     if (active === "active" || active === "reloading") return "done";
-    // It has run, or never came to it: then the start is to be asked for again.
-    return (await this.#startedAt(path)) !== before ? "done" : "canceled";
+    if ((await this.#startedAt(path)) !== before) return "done";
+    // It never came to it, or systemd has forgotten the unit with its times, as it does with a oneshot that succeeded. A start asked for
+    // again must not run that a second time.
+    const type = await this.#options.manager
+      .text(path, "org.freedesktop.systemd1.Service", "Type")
+      .catch(() => "");
+    return type === "oneshot" ? "done" : "canceled";
   }
 }
 

@@ -3,6 +3,7 @@ import { errorMessage, FleetError, isFleetError } from "../runtime/errors.ts";
 import type { Manifest } from "../units/manifest.ts";
 import { validateUnitName } from "../units/unit-name.ts";
 import { isNotLoaded, type Manager, UNIT_INTERFACE } from "./dbus-manager.ts";
+import { lookUpNames, type NameInUse } from "./dbus-names-in-use.ts";
 import { OWN_DROP_IN, type UnitFiles } from "./dbus-unit-files.ts";
 import { readUnitText } from "./dbus-unit-text.ts";
 import type { HeldUnit, WriteResult } from "./systemd.ts";
@@ -13,15 +14,22 @@ export interface UnitWriterOptions {
   readonly wallMs: () => number;
 }
 
-interface Written {
+interface Changes {
   /** Something systemd may have read differently before. */
   readonly changed: boolean;
   readonly linksChanged: boolean;
 }
 
+interface Written extends Changes {
+  /** systemd had this unit of ours in memory before. */
+  readonly wasInMemory: boolean;
+}
+
 /** Puts units on the machine and takes them off, and knows when systemd has to read its files again for it. */
 export class UnitWriter {
   readonly #options: UnitWriterOptions;
+  /** A call broke off after it had changed something, so that its answer never said what has to be reloaded. */
+  #owesReload = false;
 
   constructor(options: UnitWriterOptions) {
     this.#options = options;
@@ -34,11 +42,12 @@ export class UnitWriter {
     for (const { unit, manifest } of files.held()) {
       const text = readUnitText(unit, manifest);
       try {
-        changed = files.restoreLinks(unit, { ownDropIn: text.stopsBeforeDaemon }) || changed;
+        const ownDropIn = text.stopsBeforeDaemon;
+        changed = onDisk(() => files.restoreLinks(unit, { ownDropIn })) || changed;
         if (text.installs) changed = (await manager.enable(unit)).length > 0 || changed;
       } catch (error) {
         // The agent writes the unit again and hears the reason then.
-        if (isFleetError(error, "systemd-unavailable", "systemd-deadline")) throw error;
+        if (!isFleetError(error, "systemd-refused", "host-io")) throw error;
       }
     }
     if (changed) this.#touch();
@@ -46,39 +55,38 @@ export class UnitWriter {
   }
 
   async write(units: readonly HeldUnit[], signal?: AbortSignal): Promise<readonly WriteResult[]> {
-    const { manager } = this.#options;
-    const results: (WriteResult | undefined)[] = units.map((held) => invalid(held));
-    const taken = await this.#taken(units, await manager.searchPath(signal), signal);
-    const written = new Map<number, Written>();
-    for (const [index, held] of units.entries()) {
-      if (results[index] !== undefined) continue;
-      const path = taken.get(held.unit);
-      if (path !== undefined) {
-        results[index] = { type: "name-taken", path };
-        continue;
+    const { manager, files } = this.#options;
+    const problems = units.map((held) => invalid(held));
+    const names = await lookUpNames(units, { manager, files, signal });
+    return await this.#owing(async () => {
+      const outcomes: (WriteResult | Written)[] = [];
+      for (const [index, held] of units.entries()) {
+        const problem = problems[index];
+        outcomes.push(problem ?? (await this.#writeOne(held, names.get(held.unit), signal)));
       }
-      try {
-        written.set(index, await this.#put(held, signal));
-      } catch (error) {
-        if (isFleetError(error, "systemd-unavailable", "systemd-deadline")) throw error;
-        results[index] = failure(error);
-      }
-    }
-    this.#touch();
-    const stale = await Promise.all(
-      units.map(({ unit }, index) => {
-        const done = written.get(index);
-        return done !== undefined && this.#isStale(unit, done, signal);
-      }),
-    );
-    return results.map((result, index) => {
-      return result ?? { type: "written", reloadNeeded: stale[index] ?? false };
+      this.#touch();
+      return await Promise.all(
+        outcomes.map(async (outcome, index): Promise<WriteResult> => {
+          if ("type" in outcome) return outcome;
+          const unit = units[index]?.unit ?? "";
+          return { type: "written", reloadNeeded: await this.#isStale(unit, outcome, signal) };
+        }),
+      );
     });
   }
 
+  /** systemd has read everything anew. */
+  reloaded(): void {
+    this.#owesReload = false;
+  }
+
   async remove(units: readonly string[], signal?: AbortSignal): Promise<boolean> {
+    return await this.#owing(() => this.#remove(units, signal));
+  }
+
+  async #remove(units: readonly string[], signal: AbortSignal | undefined): Promise<boolean> {
     const { files, manager } = this.#options;
-    let linksChanged = false;
+    let linksChanged = this.#owesReload;
     const removed: string[] = [];
     for (const unit of units) {
       const manifest = files.read(unit);
@@ -89,7 +97,7 @@ export class UnitWriter {
       onDisk(() => files.remove(unit));
       removed.push(unit);
     }
-    if (removed.length === 0) return false;
+    if (removed.length === 0) return linksChanged;
     this.#touch();
     const remembered = await Promise.all(removed.map((unit) => this.#forget(unit, signal)));
     return linksChanged || remembered.includes(true);
@@ -111,7 +119,29 @@ export class UnitWriter {
     return (await manager.loadedPath(unit, signal)) !== undefined;
   }
 
-  async #put(held: HeldUnit, signal: AbortSignal | undefined): Promise<Written> {
+  async #owing<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      this.#owesReload = true;
+      throw error;
+    }
+  }
+
+  async #writeOne(
+    held: HeldUnit,
+    name: NameInUse | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<WriteResult | Written> {
+    if (name?.takenBy !== undefined) return { type: "name-taken", path: name.takenBy };
+    try {
+      return { ...(await this.#put(held, signal)), wasInMemory: name?.isInMemory ?? false };
+    } catch (error) {
+      return failure(error);
+    }
+  }
+
+  async #put(held: HeldUnit, signal: AbortSignal | undefined): Promise<Changes> {
     const { files, manager } = this.#options;
     const { unit, manifest } = held;
     const before = files.read(unit);
@@ -121,11 +151,13 @@ export class UnitWriter {
       onDisk(() => files.put({ unit, manifest: what }, { ownDropIn: stopsBeforeDaemon }));
     };
     const changed = !isDeepStrictEqual(before, manifest);
+    // Touching the same file again would make systemd take the unit for changed.
+    if (!changed) onDisk(() => files.restoreLinks(unit, { ownDropIn: text.stopsBeforeDaemon }));
     const wasInstalled = before !== undefined && readUnitText(unit, before).installs;
     let linksChanged = false;
     // Takes the unit's link along, which put() makes again.
     if (wasInstalled && changed) linksChanged = await manager.disable(unit, signal);
-    put(manifest);
+    if (changed) put(manifest);
     if (!text.installs) return { changed, linksChanged };
     try {
       this.#touch();
@@ -142,65 +174,20 @@ export class UnitWriter {
     }
   }
 
-  /** Units that the host has: by its files, and by what systemd has in memory (without a file, or of a file that is gone). */
-  async #taken(
-    units: readonly HeldUnit[],
-    searchPath: readonly string[],
-    signal: AbortSignal | undefined,
-  ): Promise<ReadonlyMap<string, string>> {
-    const { files } = this.#options;
-    const taken = new Map<string, string>();
-    const wanted = units.flatMap(({ unit, manifest }) => {
-      if (validateUnitName(unit) !== undefined) return [];
-      const others = readUnitText(unit, manifest).installNames;
-      return [unit, ...others].map((name) => ({ unit, name }));
-    });
-    const names = [...new Set(wanted.map(({ name }) => name))];
-    const onDiskByHost = files.foreign(names, searchPath);
-    const inMemory = await Promise.all(
-      names.map(async (name) => {
-        if (validateUnitName(name) !== undefined) return undefined;
-        return await this.#foreignInMemory(name, signal);
-      }),
-    );
-    for (const { unit, name } of wanted) {
-      const path = onDiskByHost.get(name) ?? inMemory[names.indexOf(name)];
-      if (path !== undefined && !taken.has(unit)) taken.set(unit, path);
-    }
-    return taken;
-  }
-
-  async #foreignInMemory(
-    name: string,
-    signal: AbortSignal | undefined,
-  ): Promise<string | undefined> {
-    const { manager, files } = this.#options;
-    const path = await manager.loadedPath(name, signal);
-    if (path === undefined) return undefined;
-    const [load, fragment] = await Promise.all([
-      manager.text(path, UNIT_INTERFACE, "LoadState", { signal }),
-      manager.text(path, UNIT_INTERFACE, "FragmentPath", { signal }),
-    ]);
-    if (load === "not-found" || fragment === files.linkPath(name)) return undefined;
-    // A file of ours under the name of an alias or, after removal, of a unit systemd has not forgotten yet.
-    return files.ownerOf(fragment) === undefined ? fragment : undefined;
-  }
-
-  /** Asked after the write: a unit systemd loads from now on has the new file. */
+  /**
+   * What systemd had in memory before the write is stale if anything changed: it compares times of files itself, and takes two writes within one
+   * tick of the clock for one. What it has loaded since is the new file, but for a race that its comparison does see.
+   */
   async #isStale(
     unit: string,
-    { changed, linksChanged }: Written,
+    { changed, linksChanged, wasInMemory }: Written,
     signal: AbortSignal | undefined,
   ): Promise<boolean> {
-    if (linksChanged) return true;
+    if (linksChanged || this.#owesReload) return true;
     const { manager } = this.#options;
     const path = await manager.loadedPath(unit, signal);
     if (path === undefined) return false;
-    // For a name that another unit merely mentions, systemd looks again by itself when the unit is started.
-    const load = await manager.text(path, UNIT_INTERFACE, "LoadState", { signal });
-    if (load === "not-found") return false;
-    // systemd compares times of files, and takes two writes within one tick of the clock for one.
-    if (changed) return true;
+    if (wasInMemory && changed) return true;
     return (await manager.property(path, UNIT_INTERFACE, "NeedDaemonReload", { signal })) === true;
   }
 

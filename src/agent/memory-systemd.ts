@@ -1,5 +1,5 @@
 import { FleetError } from "../runtime/errors.ts";
-import { validateUnitName } from "../units/unit-name.ts";
+import { parseUnitName, validateUnitName } from "../units/unit-name.ts";
 import type { StartOutcome } from "../units/unit-state.ts";
 import type { MachineListener, MemoryMachine } from "./memory-machine.ts";
 import type { MemoryJob } from "./memory-unit.ts";
@@ -134,9 +134,9 @@ export class MemorySystemd implements Systemd {
       machine.failingWrites -= 1;
       return { type: "failed", code: "host-io", message: "cannot write unit files: disk is full" };
     }
-    const missing = behaviour.also.find((name) => name !== unit && !machine.isHeld(name));
-    if (missing !== undefined) {
-      const message = `systemd refused EnableUnitFiles of ${unit}: ${missing} does not exist`;
+    const misnamed = behaviour.aliases.find((name) => parseUnitName(name)?.type !== behaviour.type);
+    if (misnamed !== undefined) {
+      const message = `systemd refused EnableUnitFiles of ${unit}: bad alias ${misnamed}`;
       return { type: "failed", code: "systemd-refused", message };
     }
     return { type: "written", reloadNeeded: machine.put(unit, manifest) };

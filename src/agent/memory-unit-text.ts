@@ -35,7 +35,7 @@ export interface Behaviour {
   /** Has an [Install] section that says something. */
   readonly installs: boolean;
   readonly wantedBy: readonly string[];
-  readonly also: readonly string[];
+  readonly aliases: readonly string[];
   /** Names that enabling makes a link for or enables as well (Alias=, Also=). */
   readonly installNames: readonly string[];
 }
@@ -73,7 +73,7 @@ export function readBehaviour(unit: string, manifest: Manifest): Behaviour {
     outcome: one("X-Sim", "Outcome", ""),
     installs: options.some((option) => option.section === "Install" && option.value !== ""),
     wantedBy: [...lists("WantedBy"), ...lists("RequiredBy")],
-    also: lists("Also"),
+    aliases: lists("Alias"),
     installNames: [...lists("Alias"), ...lists("Also")],
   };
 }

@@ -168,7 +168,11 @@ export class MemoryUnit {
     const nowMs = clock.monotonicMs();
     this.#startsMs = this.#startsMs.filter((startMs) => nowMs - startMs < startLimitMs);
     if (this.#startsMs.length >= startLimitBurst && startLimitMs > 0) {
-      this.#become("failed", "failed", "start-limit-hit");
+      this.#become(
+        "failed",
+        "failed",
+        this.#result === "success" ? "start-limit-hit" : this.#result,
+      );
       this.#endJob("start", "failed");
       return;
     }

@@ -119,7 +119,7 @@ function isSameAssignment(one: AssignmentSpec, other: AssignmentSpec): boolean {
 }
 
 /** Present machines that had the unit and might still hold it, sorted; the transaction compares that they do not (I8). */
-function mayHold(pass: PlanPass, unit: UnitEntry, target: string): readonly string[] {
+export function mayHold(pass: PlanPass, unit: UnitEntry, target: string): readonly string[] {
   const machines = new Set<string>([...unit.assignedTo, ...unit.statesOn]);
   for (const { machine } of unit.history?.record.entries ?? []) machines.add(machine);
   machines.delete(target);

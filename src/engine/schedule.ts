@@ -11,7 +11,7 @@ import type { MachineReason } from "../cluster/reason.ts";
 import { ReasonCounter, unitReason } from "./blocked.ts";
 import { peersOf } from "./groups.ts";
 import type { PlanPass } from "./pass.ts";
-import { type Origin, place, syncAssignment, unplace } from "./place.ts";
+import { mayHold, type Origin, place, syncAssignment, unplace } from "./place.ts";
 import type { Standings } from "./settle.ts";
 import type { TaskReason } from "./tasks.ts";
 
@@ -146,7 +146,8 @@ function placeAll(
   let operations = 0;
   for (const unit of units) {
     const origin = originOf(unit, standings);
-    const more = comparisonsAtMost(unit);
+    // Placement, unit and the machine it comes from; and who may hold it.
+    const more = 3 + mayHold(pass, unit, machine.id).length;
     if (comparisons + more > BUNDLE_MAX || operations + OPERATIONS_PER_MOVE > BUNDLE_MAX) {
       bundles += 1;
       comparisons = 0;
@@ -157,11 +158,6 @@ function placeAll(
     const bundle = units.length > 1 ? `${first} ${bundles}` : undefined;
     place(pass, { unit, machine, origin, why: origin?.why ?? why, bundle });
   }
-}
-
-function comparisonsAtMost(unit: UnitEntry): number {
-  const holders = unit.assignedTo.size + unit.statesOn.size;
-  return 3 + holders + (unit.history?.record.entries.length ?? 0);
 }
 
 function originOf(unit: UnitEntry, standings: Standings): Origin | undefined {

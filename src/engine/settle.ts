@@ -18,7 +18,12 @@ export type Standing =
   /** Has to be placed; with an origin it has a machine until another takes it. */
   | { readonly type: "homeless"; readonly origin: Origin | undefined }
   /** Told to leave in this pass. */
-  | { readonly type: "evicted"; readonly machineId: string }
+  | {
+      readonly type: "evicted";
+      readonly machineId: string;
+      /** Only to start there anew, as another unit: no reason for its followers to go. */
+      readonly mayReturn?: boolean;
+    }
   /** Cannot be placed whatever the machine. */
   | { readonly type: "unplaceable" };
 
@@ -58,7 +63,7 @@ function settleMember(pass: PlanPass, unit: UnitEntry, group: readonly UnitEntry
   }
   if (unit.placement?.record.identity !== unit.unit?.createRevision) {
     unplace(pass, unit, { type: "unit-is-another" });
-    return { type: "evicted", machineId: placedOn };
+    return { type: "evicted", machineId: placedOn, mayReturn: true };
   }
   const machine = pass.cluster.machine(placedOn);
   if (machine === undefined) return { type: "settled", machineId: placedOn };
@@ -188,6 +193,7 @@ function whyPeerGone(
     }
     const standing = standings.get(peer);
     if (standing?.type === "settled" && standing.machineId === machine.id) continue;
+    if (standing?.type === "evicted" && standing.mayReturn === true) continue;
     if (standing?.type === "homeless" && mayJoin(pass, { peer, machine, standings })) continue;
     return standing?.type === "unplaceable"
       ? { type: "peer-not-wanted", peer }

@@ -1,0 +1,328 @@
+import type { StartRecord } from "../../src/agent/reconcile.ts";
+import { isRunning } from "../../src/agent/systemd.ts";
+import type { EmbeddedStore } from "../../src/registry/embedded-store.ts";
+import type { Keys } from "../../src/registry/keys.ts";
+import type {
+  AssignmentRecord,
+  BlockedRecord,
+  PlacementRecord,
+  StateRecord,
+  UnitRecord,
+} from "../../src/registry/records.ts";
+import type { KeyValue } from "../../src/registry/store.ts";
+import { effectiveHash, type Manifest } from "../../src/units/manifest.ts";
+import type { SystemdObserver } from "./fault-machine.ts";
+import type { RegistryLog, RegistryState } from "./registry-log.ts";
+import type { SimDaemon } from "./sim-daemon.ts";
+import type { SimMachine } from "./sim-machine.ts";
+import { TUNING } from "./tuning.ts";
+import { HOST_UNIT } from "./workload.ts";
+
+export interface InvariantsOptions {
+  readonly store: EmbeddedStore;
+  readonly keys: Keys;
+  readonly log: RegistryLog;
+  readonly machines: readonly SimMachine[];
+  readonly nowMs: () => number;
+  readonly lastAbsentMs: (machine: SimMachine) => number;
+  readonly violate: (invariant: string, sentence: string) => void;
+}
+
+/** A start that a daemon asked for. */
+interface FleetStart {
+  readonly edge: string;
+  readonly atMs: number;
+  readonly runsBefore: number;
+  outcome: string | undefined;
+}
+
+/** Held against every call that a daemon makes to systemd, at the moment it is made. */
+export class SystemdInvariants {
+  readonly #options: InvariantsOptions;
+  /** The last start of each unit that was not followed by a stop, by machine and unit. */
+  readonly #starts = new Map<string, FleetStart>();
+
+  constructor(options: InvariantsOptions) {
+    this.#options = options;
+  }
+
+  observer(daemon: SimDaemon): Omit<SystemdObserver, "onCall"> {
+    return {
+      onWrite: ({ unit, manifest }) => this.#onWrite(daemon, unit, manifest),
+      onRemove: (unit) => this.#onRemove(daemon, unit),
+      onStart: (unit) => this.#onStart(daemon, unit),
+      onStop: (unit) => this.#onStop(daemon, unit),
+    };
+  }
+
+  /** The machine has lost its power. */
+  forget(machine: SimMachine): void {
+    for (const key of [...this.#starts.keys()]) {
+      if (key.startsWith(`${machine.id}/`)) this.#starts.delete(key);
+    }
+  }
+
+  /** What the machine runs of its own is its own (I11). */
+  checkHostUnits(): void {
+    for (const machine of this.#options.machines) {
+      if (machine.index !== HOST_UNIT.machine) continue;
+      for (const run of machine.memory.runsOf(HOST_UNIT.name)) {
+        if (run.endedBy === undefined || run.endedBy === "power" || machine.memory.isStopping) {
+          continue;
+        }
+        this.#violate("I11", `${HOST_UNIT.name} of ${machine.name} itself was ended (${run.endedBy})`);
+      }
+    }
+  }
+
+  // ---- the four calls
+
+  #onWrite(daemon: SimDaemon, unit: string, manifest: Manifest): void {
+    const { machine } = daemon;
+    const record = startRecord(machine, unit);
+    const isSame = record === undefined || record.effective === effectiveHash(manifest);
+    if (!isSame && runs(machine, unit)) {
+      this.#violate("I8", `${machine.name} rewrote ${unit}, which still ran with its old content`);
+    }
+    this.#demandClaim(daemon, unit, "wrote");
+  }
+
+  #onRemove(daemon: SimDaemon, unit: string): void {
+    if (!runs(daemon.machine, unit)) return;
+    this.#violate("I8", `${daemon.machine.name} removed ${unit} while it ran`);
+  }
+
+  #onStart(daemon: SimDaemon, unit: string): (outcome: string) => void {
+    const { machine } = daemon;
+    const record = startRecord(machine, unit);
+    if (record?.outcome !== "pending") {
+      this.#violate("start edge", `${machine.name} started ${unit} without remembering it first`);
+    }
+    this.#demandClaim(daemon, unit, "started");
+    this.#demandAssignment(daemon, unit, record);
+    this.#demandAlone(daemon, unit);
+    const start = this.#demandNewEdge(machine, unit, record);
+    return (outcome) => {
+      start.outcome = outcome;
+    };
+  }
+
+  #onStop(daemon: SimDaemon, unit: string): void {
+    const { machine } = daemon;
+    const record = startRecord(machine, unit);
+    const key = `${machine.id}/${unit}`;
+    if (record === undefined && !runs(machine, unit)) return;
+    const where = `${machine.name} stopped ${unit}`;
+    const state = this.#now();
+    const isLagging = this.#isLagging(machine);
+    if (daemon.agent.status.type === "detached") {
+      this.#violate("I5", `${where} although it is detached`);
+    } else if (machine.link.isCut && !isLagging) {
+      this.#violate("I4", `${where} although it cannot reach the registry`);
+    } else if (!this.#isTrusted(machine, state) && !isLagging) {
+      this.#violate("I5", `${where} although the registry is not the one it belongs to`);
+    } else if (!daemon.isLeaving && !machine.memory.isStopping) {
+      const why = this.#whyNotStop(daemon, unit, record);
+      if (why !== undefined) this.#violate(why.invariant, `${where} although ${why.sentence}`);
+    }
+    this.#starts.delete(key);
+  }
+
+  // ---- what has to hold
+
+  /** Before a machine touches a unit, its state of it is in the registry (occupancy), under its own living record. */
+  #demandClaim({ machine, nonce }: SimDaemon, unit: string, did: string): void {
+    if (this.#isLagging(machine)) return;
+    const { keys } = this.#options;
+    const state = this.#now();
+    const presence = state.get(keys.machine(machine.id));
+    if (presence === undefined || !presence.value.includes(nonce)) {
+      this.#violate("I4", `${machine.name} ${did} ${unit} although it is not present itself`);
+    } else if (state.get(keys.state(machine.id, unit)) === undefined) {
+      this.#violate("I8", `${machine.name} ${did} ${unit} without occupying the machine first`);
+    }
+  }
+
+  #demandAssignment({ machine }: SimDaemon, unit: string, record: StartRecord | undefined): void {
+    const { keys, log } = this.#options;
+    const key = keys.assignment(machine.id, unit);
+    const now = this.#now().get(key);
+    const values = log.valuesSince(key, this.#lagSinceMs(machine));
+    const isWanted = [...values, ...(now === undefined ? [] : [now.value])].some((value) => {
+      const assignment = JSON.parse(value) as AssignmentRecord;
+      return (
+        assignment.target === "launched" &&
+        assignment.identity === record?.identity &&
+        assignment.restarts === record.restarts
+      );
+    });
+    if (!isWanted) {
+      this.#violate("start edge", `${machine.name} started ${unit}, which it was not told to run`);
+    }
+  }
+
+  /** Two copies only when the machine of the first was lost, or the registry another, since that was started. */
+  #demandAlone({ machine }: SimDaemon, unit: string): void {
+    const { machines, lastAbsentMs, log, keys } = this.#options;
+    const record = this.#now().get(keys.unit(unit));
+    if (record === undefined || (JSON.parse(record.value) as UnitRecord).global) return;
+    for (const other of machines) {
+      if (other === machine || !runs(other, unit)) continue;
+      const startedMs = this.#starts.get(`${other.id}/${unit}`)?.atMs;
+      if (startedMs === undefined) continue;
+      if (Math.max(lastAbsentMs(other), log.lastSwapMs) >= startedMs) continue;
+      this.#violate("I8", `${machine.name} started ${unit} while it ran on ${other.name}, which was never lost`);
+    }
+  }
+
+  #demandNewEdge(machine: SimMachine, unit: string, record: StartRecord | undefined): FleetStart {
+    const key = `${machine.id}/${unit}`;
+    const edge = `${record?.identity} ${record?.restarts} ${record?.effective}`;
+    const before = this.#starts.get(key);
+    const runCount = machine.memory.runsOf(unit).length;
+    if (before?.edge === edge) {
+      const { outcome } = before;
+      const hadEffect = runCount > before.runsBefore;
+      const mayRetry =
+        outcome === undefined
+          ? !hadEffect
+          : outcome === "dependency" || outcome === "canceled" || outcome === "timeout";
+      if (!mayRetry) {
+        const how = outcome ?? "never confirmed, but it had taken effect";
+        this.#violate("start edge", `${machine.name} started ${unit} twice for one edge (first: ${how})`);
+      }
+    }
+    const start = {
+      edge,
+      atMs: this.#options.nowMs(),
+      runsBefore: runCount,
+      outcome: undefined,
+    };
+    this.#starts.set(key, start);
+    return start;
+  }
+
+  #whyNotStop(
+    daemon: SimDaemon,
+    unit: string,
+    record: StartRecord | undefined,
+  ): { readonly invariant: string; readonly sentence: string } | undefined {
+    const { machine } = daemon;
+    const { keys, log } = this.#options;
+    const key = keys.assignment(machine.id, unit);
+    const now = this.#now();
+    const assigned = now.get(key);
+    const then = log.valuesSince(key, this.#lagSinceMs(machine)).map((value) => ({ value }));
+    for (const item of [assigned, log.state.get(key), ...then]) {
+      if (item === undefined || record === undefined) continue;
+      if (isChanged(JSON.parse(item.value) as AssignmentRecord, record, machine, now, keys)) {
+        return undefined;
+      }
+    }
+    if (assigned !== undefined && log.state.get(key) !== undefined && !this.#isLagging(machine)) {
+      return { invariant: "I5", sentence: "it is assigned there, just as it ran" };
+    }
+    if (this.#isLagging(machine)) return undefined;
+    const waits = [now, log.state].map((state) => this.#whyHandbackWaits(daemon, unit, record, state));
+    const sentence = waits.includes(undefined) ? undefined : waits[0];
+    return sentence === undefined ? undefined : { invariant: "handback", sentence };
+  }
+
+  /** A unit taken from a machine that was lost runs on there until it is served elsewhere. */
+  #whyHandbackWaits(
+    { machine, attachedMs }: SimDaemon,
+    unit: string,
+    start: StartRecord | undefined,
+    state: RegistryState,
+  ): string | undefined {
+    const { keys, nowMs } = this.#options;
+    const wanted = read<UnitRecord>(state.get(keys.unit(unit)));
+    if (wanted === undefined || wanted.record.desired === "inactive" || wanted.record.global) {
+      return undefined;
+    }
+    if (start !== undefined && start.identity !== wanted.createRevision) return undefined;
+    if (nowMs() - attachedMs >= TUNING.handbackMs) return undefined;
+    const placement = read<PlacementRecord>(state.get(keys.placement(unit)));
+    if (placement === undefined || placement.record.machine === machine.id) {
+      const blocked = read<BlockedRecord>(state.get(keys.blocked(unit)));
+      const isAsked = blocked?.record.reasons.some(
+        ({ reason }) => reason.type === "stopping" && reason.machineId === machine.id,
+      );
+      return isAsked === true ? undefined : "nobody asked it to make way, and it is nowhere else";
+    }
+    const holder = placement.record.machine;
+    const there = read<StateRecord>(state.get(keys.state(holder, unit)));
+    const serves =
+      there !== undefined &&
+      (there.record.active === "active" ||
+        there.record.start?.outcome === "done" ||
+        wanted.record.desired === "loaded");
+    return serves ? undefined : "the machine it was given to does not serve it yet";
+  }
+
+  // ---- helpers
+
+  #now(): RegistryState {
+    return new Map(this.#options.store.snapshot().items.map((item) => [item.key, item]));
+  }
+
+  #isTrusted(machine: SimMachine, state: RegistryState): boolean {
+    const { keys, store } = this.#options;
+    const text = machine.persistent.get("cluster");
+    if (text === undefined) return false;
+    const member = JSON.parse(text) as { clusterId: string; storeId: string; revision: number };
+    const { storeId, revision } = store.snapshot();
+    const id = read<{ id: string }>(state.get(keys.clusterId))?.record.id;
+    return id === member.clusterId && storeId === member.storeId && revision >= member.revision;
+  }
+
+  #isLagging(machine: SimMachine): boolean {
+    return machine.laggingUntilMs >= this.#options.nowMs();
+  }
+
+  #lagSinceMs(machine: SimMachine): number {
+    const nowMs = this.#options.nowMs();
+    return this.#isLagging(machine) ? nowMs - LAG_MS : nowMs;
+  }
+
+  #violate(invariant: string, sentence: string): void {
+    this.#options.violate(invariant, sentence);
+  }
+}
+
+/** How old what a slow or just thawed machine knows may be. */
+export const LAG_MS = 15_000;
+
+function isChanged(
+  assignment: AssignmentRecord,
+  record: StartRecord,
+  machine: SimMachine,
+  state: RegistryState,
+  keys: Keys,
+): boolean {
+  if (assignment.target === "loaded" || assignment.identity !== record.identity) return true;
+  if (assignment.restarts !== record.restarts) return true;
+  const file = state.get(keys.file(assignment.manifest));
+  const held = machine.memory.held();
+  const manifests = [
+    ...(file === undefined ? [] : [JSON.parse(file.value) as Manifest]),
+    ...held.map(({ manifest }) => manifest),
+  ];
+  const [manifest] = manifests;
+  return manifest !== undefined && effectiveHash(manifest) !== record.effective;
+}
+
+export function runs(machine: SimMachine, unit: string): boolean {
+  const status = machine.memory.isHeld(unit) ? machine.memory.status(unit) : undefined;
+  return status !== undefined && (isRunning(status) || status.hasJob);
+}
+
+export function startRecord(machine: SimMachine, unit: string): StartRecord | undefined {
+  const text = machine.volatile.get(`started/${unit}`);
+  return text === undefined ? undefined : (JSON.parse(text) as StartRecord);
+}
+
+function read<T>(item: KeyValue | undefined): { record: T; createRevision: number } | undefined {
+  if (item === undefined) return undefined;
+  return { record: JSON.parse(item.value) as T, createRevision: item.createRevision };
+}

@@ -1,0 +1,59 @@
+import { missingManifests, unsettled } from "./convergence.ts";
+import type { Plan } from "./plan.ts";
+import { TUNING } from "./tuning.ts";
+import { InvariantError, World } from "./world.ts";
+
+export interface RunResult {
+  readonly trace: readonly string[];
+  readonly virtualMs: number;
+}
+
+const START_UP_MS = 2_000;
+const POLL_MS = 2_000;
+/** Looked at once more after that time: nothing may change by itself. */
+const QUIET_MS = 15_000;
+
+/** Runs a plan and throws `InvariantError` at the first thing that must not be. */
+export async function runPlan(plan: Plan, options: { traces?: boolean } = {}): Promise<RunResult> {
+  const world = new World({
+    seed: plan.seed,
+    machines: plan.machines,
+    traces: options.traces ?? false,
+  });
+  try {
+    world.startAll();
+    await world.advance(START_UP_MS);
+    await world.command("start", plan.units);
+    for (const { afterMs, action } of plan.steps) {
+      await world.advance(afterMs);
+      await world.act(action);
+    }
+    await world.advance(plan.tailMs);
+    await world.heal();
+    await converge(world);
+    return { trace: world.trace, virtualMs: world.nowMs };
+  } catch (error) {
+    if (error instanceof Error) Object.assign(error, { trace: world.trace });
+    throw error;
+  } finally {
+    await world.close();
+  }
+}
+
+async function converge(world: World): Promise<void> {
+  const untilMs = world.nowMs + TUNING.convergeMs;
+  for (;;) {
+    await world.tend();
+    const problems = [...unsettled(world), ...missingManifests(world)];
+    if (problems.length === 0) break;
+    if (world.nowMs >= untilMs) {
+      throw new InvariantError("convergence", problems.slice(0, 5).join("; "), world.nowMs);
+    }
+    await world.advance(POLL_MS);
+  }
+  await world.advance(QUIET_MS);
+  const again = [...unsettled(world), ...missingManifests(world)];
+  if (again.length > 0) {
+    throw new InvariantError("convergence", `it does not last: ${again.join("; ")}`, world.nowMs);
+  }
+}

@@ -1,8 +1,15 @@
+import type { Dirty } from "./dirty.ts";
 import {
+  emptyMachine,
+  emptyUnit,
+  isEmptyMachine,
+  isEmptyUnit,
   isNameTaken,
   isOpen,
   knownConstraints,
   type MachineEntry,
+  type MutableMachine,
+  type MutableUnit,
   type UnitEntry,
 } from "./entries.ts";
 import type {
@@ -19,33 +26,10 @@ import type {
   Versioned,
 } from "./facts.ts";
 import { LoadIndex, position } from "./load-index.ts";
-import { effectiveMetadata, isMachineNamed, type Metadata } from "./machine.ts";
+import { effectiveMetadata, isMachineNamed } from "./machine.ts";
 import { ManifestTable, type RequirementsReader, type UnusedManifest } from "./manifest-table.ts";
-import {
-  type Constraints,
-  conflicts,
-  hasPatterns,
-  matches,
-  NamingIndex,
-  type Neighbour,
-  replaces,
-} from "./relations.ts";
-
-/** What has to be looked at again. */
-export interface Dirty {
-  readonly units: Set<string>;
-  readonly machines: Set<string>;
-}
-
-type Writable<T> = {
-  -readonly [K in keyof T]: T[K] extends ReadonlySet<infer E>
-    ? Set<E>
-    : T[K] extends ReadonlyMap<infer K2, infer V2>
-      ? Map<K2, V2>
-      : T[K];
-};
-type MutableUnit = Writable<UnitEntry>;
-type MutableMachine = Omit<Writable<MachineEntry>, "metadata"> & { metadata: Metadata };
+import { conflicts, hasPatterns, type Neighbour, replaces } from "./relations.ts";
+import { TieIndex } from "./tie-index.ts";
 
 /**
  * The whole cluster in memory, with the indexes that decisions need, kept current one fact at a time. Facts may come
@@ -58,11 +42,7 @@ export class ClusterState {
   readonly #machineIds: string[] = [];
   readonly #globals = new Set<string>();
   readonly #blocked = new Set<string>();
-  /** Units that take any place that becomes free: blocked ones, and global ones everywhere. */
-  readonly #waiting = new Set<string>();
-  readonly #waitingNaming = new NamingIndex();
-  /** Unit -> the units that say MachineOf= it. */
-  readonly #followers = new Map<string, Set<string>>();
+  readonly #ties = new TieIndex();
   readonly #manifests: ManifestTable;
   readonly #byLoad = new LoadIndex();
 
@@ -114,7 +94,7 @@ export class ClusterState {
   }
 
   followers(unit: string): ReadonlySet<string> {
-    return this.#followers.get(unit) ?? NOBODY;
+    return this.#ties.followers(unit);
   }
 
   unusedManifests(countMax: number): readonly UnusedManifest[] {
@@ -175,7 +155,7 @@ export class ClusterState {
   /** The unit's record or manifest changed: whoever is tied to it, before or now, is concerned. */
   #refreshConstraints(unit: MutableUnit, dirty: Dirty): void {
     dirty.units.add(unit.name);
-    this.#markTied(unit, dirty);
+    this.#ties.markTied(unit, dirty);
     const before = knownConstraints(unit);
     unit.constraints =
       unit.unit === undefined
@@ -184,10 +164,10 @@ export class ClusterState {
     const after = knownConstraints(unit);
     if (before !== after) {
       unit.self = { name: unit.name, constraints: after === undefined ? [] : [after] };
-      this.#indexFollower(unit.name, before, after);
+      this.#ties.setConstraints(unit.name, before, after);
     }
-    this.#refreshWaiting(unit, before);
-    this.#markTied(unit, dirty);
+    this.#ties.refreshWaiting(unit, before);
+    this.#ties.markTied(unit, dirty);
     for (const machineId of machinesOf(unit)) {
       const machine = this.#machine(machineId);
       this.#markRelated(machine, unit.name, dirty);
@@ -230,7 +210,7 @@ export class ClusterState {
     const before = unit.placement?.record.machine;
     unit.placement = readable(value);
     const after = unit.placement?.record.machine;
-    this.#markTied(unit, dirty);
+    this.#ties.markTied(unit, dirty);
     if (before !== undefined && before !== after) {
       const machine = this.#machine(before);
       machine.placed.delete(unit.name);
@@ -263,7 +243,7 @@ export class ClusterState {
       machine.assignments.set(unit.name, next);
       unit.assignedTo.add(machineId);
     }
-    if ((before === undefined) !== (next === undefined)) this.#markTied(unit, dirty);
+    if ((before === undefined) !== (next === undefined)) this.#ties.markTied(unit, dirty);
     this.#occupancyChanged(machine, unit, dirty);
     this.#tidyUnit(unit);
   }
@@ -295,7 +275,7 @@ export class ClusterState {
     ) {
       dirty.units.add(unit.name);
       // A group leaves a machine when the last of its members has stopped there.
-      this.#markTied(unit, dirty);
+      this.#ties.markTied(unit, dirty);
       this.#occupancyChanged(machine, unit, dirty);
     }
     this.#tidyUnit(unit);
@@ -312,7 +292,7 @@ export class ClusterState {
     } else if (is && !was) {
       this.#blocked.add(unit.name);
     }
-    this.#refreshWaiting(unit, knownConstraints(unit));
+    this.#ties.refreshWaiting(unit, knownConstraints(unit));
     this.#tidyUnit(unit);
   }
 
@@ -368,44 +348,7 @@ export class ClusterState {
       const neighbour = machine.occupants.get(other);
       if (neighbour !== undefined && areRelated(subject, neighbour)) dirty.units.add(other);
     }
-    this.#waitingNaming.forEachNaming(name, (unit) => dirty.units.add(unit));
-    if (!speaks) return;
-    for (const waiting of this.#waiting) {
-      if (subject.constraints.some((own) => namesUnit(own, waiting))) dirty.units.add(waiting);
-    }
-  }
-
-  /** Units that have to be on the same machine, both ways. */
-  #markTied(unit: MutableUnit, dirty: Dirty): void {
-    for (const follower of this.followers(unit.name)) dirty.units.add(follower);
-    for (const peer of knownConstraints(unit)?.requirements.machineOf ?? []) dirty.units.add(peer);
-  }
-
-  #indexFollower(
-    name: string,
-    before: Constraints | undefined,
-    after: Constraints | undefined,
-  ): void {
-    for (const peer of before?.requirements.machineOf ?? []) {
-      const followers = this.#followers.get(peer);
-      if (followers?.delete(name) && followers.size === 0) this.#followers.delete(peer);
-    }
-    for (const peer of after?.requirements.machineOf ?? []) {
-      const followers = this.#followers.get(peer);
-      if (followers === undefined) this.#followers.set(peer, new Set([name]));
-      else followers.add(name);
-    }
-  }
-
-  /** `before`: the constraints it is indexed by, if it is waiting already. */
-  #refreshWaiting(unit: MutableUnit, before: Constraints | undefined): void {
-    const { name } = unit;
-    if (this.#waiting.delete(name) && before !== undefined)
-      this.#waitingNaming.remove(name, before);
-    if (unit.blocked === undefined && unit.unit?.record.global !== true) return;
-    this.#waiting.add(name);
-    const after = knownConstraints(unit);
-    if (after !== undefined) this.#waitingNaming.add(name, after);
+    this.#ties.markWaiting(subject, speaks, dirty);
   }
 
   #refreshLoad(machine: MutableMachine): void {
@@ -428,18 +371,7 @@ export class ClusterState {
   #unit(name: string): MutableUnit {
     const known = this.#units.get(name);
     if (known !== undefined) return known;
-    const unit: MutableUnit = {
-      name,
-      unit: undefined,
-      constraints: undefined,
-      self: { name, constraints: [] },
-      placement: undefined,
-      blocked: undefined,
-      history: undefined,
-      assignedTo: new Set(),
-      statesOn: new Set(),
-      unreadable: new Set(),
-    };
+    const unit = emptyUnit(name);
     this.#units.set(name, unit);
     return unit;
   }
@@ -447,54 +379,22 @@ export class ClusterState {
   #machine(id: string): MutableMachine {
     const known = this.#machines.get(id);
     if (known !== undefined) return known;
-    const machine: MutableMachine = {
-      id,
-      presence: undefined,
-      operator: undefined,
-      inRoster: false,
-      metadata: new Map(),
-      assignments: new Map(),
-      states: new Map(),
-      placed: new Set(),
-      occupants: new Map(),
-      guarded: new Set(),
-      unreadable: new Set(),
-    };
+    const machine = emptyMachine(id);
     this.#machines.set(id, machine);
     this.#machineIds.splice(position(this.#machineIds, id), 0, id);
     return machine;
   }
 
   #tidyUnit(unit: MutableUnit): void {
-    if (
-      unit.unit === undefined &&
-      unit.placement === undefined &&
-      unit.blocked === undefined &&
-      unit.history === undefined &&
-      unit.assignedTo.size === 0 &&
-      unit.statesOn.size === 0 &&
-      unit.unreadable.size === 0
-    ) {
-      this.#units.delete(unit.name);
-    }
+    if (isEmptyUnit(unit)) this.#units.delete(unit.name);
   }
 
   #tidyMachine(machine: MutableMachine): void {
-    if (
-      machine.presence === undefined &&
-      machine.operator === undefined &&
-      !machine.inRoster &&
-      machine.occupants.size === 0 &&
-      machine.states.size === 0 &&
-      machine.unreadable.size === 0
-    ) {
-      this.#machines.delete(machine.id);
-      this.#machineIds.splice(position(this.#machineIds, machine.id), 1);
-    }
+    if (!isEmptyMachine(machine)) return;
+    this.#machines.delete(machine.id);
+    this.#machineIds.splice(position(this.#machineIds, machine.id), 1);
   }
 }
-
-const NOBODY: ReadonlySet<string> = new Set();
 
 export function newDirty(): Dirty {
   return { units: new Set(), machines: new Set() };
@@ -513,10 +413,6 @@ function machinesOf(unit: UnitEntry): Set<string> {
 
 function areRelated(one: Neighbour, other: Neighbour): boolean {
   return conflicts(one, other) || replaces(one, other) || replaces(other, one);
-}
-
-function namesUnit(constraints: Constraints, unit: string): boolean {
-  return matches(constraints.conflicts, unit) || matches(constraints.replaces, unit);
 }
 
 function readable<T>(value: FactValue<T>): Versioned<T> | undefined {

@@ -92,3 +92,69 @@ export function compareAge(left: UnitEntry, right: UnitEntry): number {
         ? 1
         : 0;
 }
+
+type Writable<T> = {
+  -readonly [K in keyof T]: T[K] extends ReadonlySet<infer E>
+    ? Set<E>
+    : T[K] extends ReadonlyMap<infer K2, infer V2>
+      ? Map<K2, V2>
+      : T[K];
+};
+/** As the cluster state keeps it. */
+export type MutableUnit = Writable<UnitEntry>;
+export type MutableMachine = Omit<Writable<MachineEntry>, "metadata"> & { metadata: Metadata };
+
+export function emptyUnit(name: string): MutableUnit {
+  return {
+    name,
+    unit: undefined,
+    constraints: undefined,
+    self: { name, constraints: [] },
+    placement: undefined,
+    blocked: undefined,
+    history: undefined,
+    assignedTo: new Set(),
+    statesOn: new Set(),
+    unreadable: new Set(),
+  };
+}
+
+export function emptyMachine(id: string): MutableMachine {
+  return {
+    id,
+    presence: undefined,
+    operator: undefined,
+    inRoster: false,
+    metadata: new Map(),
+    assignments: new Map(),
+    states: new Map(),
+    placed: new Set(),
+    occupants: new Map(),
+    guarded: new Set(),
+    unreadable: new Set(),
+  };
+}
+
+/** No record names it any more. */
+export function isEmptyUnit(unit: UnitEntry): boolean {
+  return (
+    unit.unit === undefined &&
+    unit.placement === undefined &&
+    unit.blocked === undefined &&
+    unit.history === undefined &&
+    unit.assignedTo.size === 0 &&
+    unit.statesOn.size === 0 &&
+    unit.unreadable.size === 0
+  );
+}
+
+export function isEmptyMachine(machine: MachineEntry): boolean {
+  return (
+    machine.presence === undefined &&
+    machine.operator === undefined &&
+    !machine.inRoster &&
+    machine.occupants.size === 0 &&
+    machine.states.size === 0 &&
+    machine.unreadable.size === 0
+  );
+}

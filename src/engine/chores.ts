@@ -1,5 +1,4 @@
-import type { ClusterState } from "../cluster/cluster-state.ts";
-import { newDirty } from "../cluster/cluster-state.ts";
+import { type ClusterState, newDirty } from "../cluster/cluster-state.ts";
 import type { LossJudgement } from "../cluster/presence.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Logger } from "../runtime/logger.ts";

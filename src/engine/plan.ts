@@ -1,4 +1,5 @@
-import type { ClusterState, Dirty } from "../cluster/cluster-state.ts";
+import type { ClusterState } from "../cluster/cluster-state.ts";
+import type { Dirty } from "../cluster/dirty.ts";
 import { compareAge, isWanted, type UnitEntry } from "../cluster/entries.ts";
 import { compareText } from "../cluster/facts.ts";
 import { BLOCKED_INTERVAL_MS, blockedTask } from "./blocked.ts";

@@ -1,4 +1,5 @@
-import { ClusterState, type Dirty, everything, newDirty } from "../../src/cluster/cluster-state.ts";
+import { ClusterState, everything, newDirty } from "../../src/cluster/cluster-state.ts";
+import type { Dirty } from "../../src/cluster/dirty.ts";
 import type {
   BlockedSpec,
   ClusterFact,

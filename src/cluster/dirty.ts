@@ -1,0 +1,5 @@
+/** What has to be looked at again. */
+export interface Dirty {
+  readonly units: Set<string>;
+  readonly machines: Set<string>;
+}

@@ -1,4 +1,4 @@
-import type { Dirty } from "./dirty.ts";
+import { type Dirty, newDirty } from "./dirty.ts";
 import {
   emptyMachine,
   emptyUnit,
@@ -394,10 +394,6 @@ export class ClusterState {
     this.#machines.delete(machine.id);
     this.#machineIds.splice(position(this.#machineIds, machine.id), 1);
   }
-}
-
-export function newDirty(): Dirty {
-  return { units: new Set(), machines: new Set() };
 }
 
 /** Everything: what a fresh leader looks at, and what an audit compares with. */

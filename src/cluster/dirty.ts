@@ -3,3 +3,7 @@ export interface Dirty {
   readonly units: Set<string>;
   readonly machines: Set<string>;
 }
+
+export function newDirty(): Dirty {
+  return { units: new Set(), machines: new Set() };
+}

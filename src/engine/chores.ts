@@ -1,4 +1,5 @@
-import { type ClusterState, newDirty } from "../cluster/cluster-state.ts";
+import type { ClusterState } from "../cluster/cluster-state.ts";
+import { newDirty } from "../cluster/dirty.ts";
 import type { LossJudgement } from "../cluster/presence.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Logger } from "../runtime/logger.ts";

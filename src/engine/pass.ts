@@ -1,5 +1,5 @@
-import { type ClusterState, newDirty } from "../cluster/cluster-state.ts";
-import type { Dirty } from "../cluster/dirty.ts";
+import type { ClusterState } from "../cluster/cluster-state.ts";
+import { type Dirty, newDirty } from "../cluster/dirty.ts";
 import type { MachineEntry, UnitEntry } from "../cluster/entries.ts";
 import type { BlockedReason, ClusterFact } from "../cluster/facts.ts";
 import type { LossJudgement } from "../cluster/presence.ts";

@@ -1,5 +1,5 @@
-import { ClusterState, newDirty } from "../cluster/cluster-state.ts";
-import type { Dirty } from "../cluster/dirty.ts";
+import { ClusterState } from "../cluster/cluster-state.ts";
+import { type Dirty, newDirty } from "../cluster/dirty.ts";
 import { compareAge, isPresent, type UnitEntry } from "../cluster/entries.ts";
 import type { ClusterFact } from "../cluster/facts.ts";
 import { readRequirements } from "../cluster/read-requirements.ts";

@@ -1,5 +1,5 @@
-import { ClusterState, everything, newDirty } from "../../src/cluster/cluster-state.ts";
-import type { Dirty } from "../../src/cluster/dirty.ts";
+import { ClusterState, everything } from "../../src/cluster/cluster-state.ts";
+import { type Dirty, newDirty } from "../../src/cluster/dirty.ts";
 import type {
   BlockedSpec,
   ClusterFact,

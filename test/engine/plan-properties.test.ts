@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { everything, newDirty } from "../../src/cluster/cluster-state.ts";
+import { everything } from "../../src/cluster/cluster-state.ts";
+import { newDirty } from "../../src/cluster/dirty.ts";
 import { isNameTaken, isWanted } from "../../src/cluster/entries.ts";
 import { conflicts } from "../../src/cluster/relations.ts";
 import { plan } from "../../src/engine/plan.ts";

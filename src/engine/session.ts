@@ -188,7 +188,9 @@ export class LeaderSession {
     for (const [unit, atMs] of this.#blockedWrittenMs) {
       if (nowMs - atMs >= BLOCKED_INTERVAL_MS) this.#blockedWrittenMs.delete(unit);
     }
-    if (this.#dirty.units.size === 0 && this.#dirty.machines.size === 0) {
+    // What waits for its time is no oversight.
+    const isIdle = this.#again.size === 0 && this.#dirty.machines.size === 0;
+    if (isIdle && this.#dirty.units.size === 0) {
       for (const unit of this.#chores.audited(cluster, nowMs, this.#losses.judgement)) {
         this.#dirty.units.add(unit);
       }

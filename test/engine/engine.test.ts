@@ -45,6 +45,27 @@ describe("runEngine()", () => {
     ]);
   });
 
+  test("rewrites a blocked reason on change of kind, at most every five seconds", async () => {
+    f.engine("m1");
+    await f.machine("m1");
+    await f.unit("a.service", "MachineMetadata=disk=ssd");
+    await f.clock.advance(100);
+    const kinds = async () => {
+      const record = JSON.stringify(await f.read(keys.blocked("a.service")));
+      return [...record.matchAll(/"type":"([a-z-]+)"/g)].map(([, type]) => type);
+    };
+    const operator = { metadata: { disk: "ssd" }, cordoned: true, draining: false };
+    await f.put(keys.operator("m1"), operator);
+    await f.clock.advance(4_000);
+    assert.deepEqual(await kinds(), ["metadata-differs"]);
+    await f.clock.advance(2_000);
+    assert.deepEqual(await kinds(), ["cordoned"]);
+    await f.put(keys.operator("m1"), { ...operator, cordoned: false });
+    await f.clock.advance(10);
+    assert.equal(await f.placedOn("a.service"), "m1");
+    assert.equal(await f.read(keys.blocked("a.service")), undefined);
+  });
+
   test("moves units off a machine that is lost, and not back", async () => {
     f.engine("m1");
     await f.machines("m1", "m2");

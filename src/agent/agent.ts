@@ -381,6 +381,7 @@ export class Agent {
         case "status":
           if (!this.#holdings.has(event.status.unit)) break;
           this.#holdings.setStatus(event.status);
+          await this.#holdings.noteBegun(event.status.unit);
           this.#mark(event.status.unit);
           break;
         case "resync":

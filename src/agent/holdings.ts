@@ -1,4 +1,5 @@
 import { summarizeManifest } from "../registry/manifest-summary.ts";
+import { isFleetError } from "../runtime/errors.ts";
 import { effectiveHash, type Manifest, manifestHash } from "../units/manifest.ts";
 import type { RecordFolder } from "./host.ts";
 import type { CurrentUnit, StartRecord } from "./reconcile.ts";
@@ -29,6 +30,8 @@ export class Holdings {
   readonly #files = new Map<string, HeldFile>();
   readonly #starts = new Map<string, StartRecord>();
   readonly #statuses = new Map<string, UnitStatus>();
+  /** Writes of one unit's start record, one after the other. */
+  readonly #writes = new Map<string, Promise<unknown>>();
 
   constructor(options: { systemd: Systemd; records: RecordFolder }) {
     this.#systemd = options.systemd;
@@ -51,6 +54,7 @@ export class Holdings {
     const units = this.units();
     const statuses = await this.#systemd.status(units, signal);
     for (const status of statuses) this.#statuses.set(status.unit, status);
+    for (const unit of units) await this.noteBegun(unit);
   }
 
   async refreshUnit(unit: string): Promise<void> {
@@ -101,13 +105,45 @@ export class Holdings {
   }
 
   async setStart(unit: string, record: StartRecord): Promise<void> {
-    await this.#records.write(`${STARTED}/${unit}`, JSON.stringify(record));
-    this.#starts.set(unit, record);
+    await this.#inTurn(unit, async () => {
+      await this.#records.write(`${STARTED}/${unit}`, JSON.stringify(record));
+      this.#starts.set(unit, record);
+    });
+  }
+
+  /** Remembers of a start that is not confirmed yet that it came about, if the unit runs. */
+  async noteBegun(unit: string): Promise<void> {
+    const isDue = (start: StartRecord | undefined) =>
+      start?.outcome === "pending" && start.begun !== true && isRunning(this.status(unit));
+    if (!isDue(this.#starts.get(unit))) return;
+    await this.#inTurn(unit, async () => {
+      const start = this.#starts.get(unit);
+      if (start === undefined || !isDue(start)) return;
+      const begun = { ...start, begun: true };
+      await this.#records.write(`${STARTED}/${unit}`, JSON.stringify(begun));
+      this.#starts.set(unit, begun);
+    }).catch((error: unknown) => {
+      // A full disk: only a daemon that dies right now would miss it.
+      if (!isFleetError(error)) throw error;
+    });
   }
 
   async clearStart(unit: string): Promise<void> {
-    await this.#records.remove(`${STARTED}/${unit}`);
-    this.#starts.delete(unit);
+    await this.#inTurn(unit, async () => {
+      await this.#records.remove(`${STARTED}/${unit}`);
+      this.#starts.delete(unit);
+    });
+  }
+
+  async #inTurn(unit: string, work: () => Promise<void>): Promise<void> {
+    const before = this.#writes.get(unit);
+    const mine = before === undefined ? work() : before.then(work, work);
+    this.#writes.set(unit, mine);
+    try {
+      await mine;
+    } finally {
+      if (this.#writes.get(unit) === mine) this.#writes.delete(unit);
+    }
   }
 
   async forget(unit: string): Promise<void> {

@@ -38,6 +38,11 @@ export interface StartRecord {
   readonly outcome: StartOutcome;
   /** `sinceMs` of the unit just before: another value now means that the unit has moved since, so the start was acted on. */
   readonly sinceBeforeMs: number;
+  /**
+   * It was seen running while the outcome is pending. systemd forgets a unit that has ended, its times included: without this a oneshot that ends
+   * while no daemon is there would be started again.
+   */
+  readonly begun?: boolean;
 }
 
 export type AgentTask =
@@ -145,7 +150,7 @@ function settleUnconfirmed(
   if (status.hasJob) return [];
   if (status.active === "failed")
     return [{ type: "confirm-start", unit, reason, outcome: "failed" }];
-  if (isRunning(status) || status.sinceMs !== start.sinceBeforeMs) {
+  if (isRunning(status) || start.begun === true || status.sinceMs !== start.sinceBeforeMs) {
     return [{ type: "confirm-start", unit, reason, outcome: "done" }];
   }
   return [{ type: "start", unit, reason }];

@@ -1,5 +1,5 @@
 import { isRunning } from "../../src/agent/systemd.ts";
-import { ClusterState, newDirty } from "../../src/cluster/cluster-state.ts";
+import { ClusterState } from "../../src/cluster/cluster-state.ts";
 import { readRequirements } from "../../src/cluster/read-requirements.ts";
 import { plan } from "../../src/engine/plan.ts";
 import { itemFact } from "../../src/registry/cluster-facts.ts";
@@ -47,13 +47,15 @@ function machineProblems(world: World, machine: SimMachine): readonly string[] {
   const held = machine.memory.held().map(({ unit }) => unit);
   const assigned = below(keys.assignmentsOf(machine.id));
   for (const unit of held) {
-    if (!assigned.includes(unit)) problems.push(`${machine.name} holds ${unit}, which is not assigned to it`);
+    if (!assigned.includes(unit))
+      problems.push(`${machine.name} holds ${unit}, which is not assigned to it`);
     const state = record<StateRecord>(world, keys.state(machine.id, unit));
     const problem = stateProblem(machine, unit, state);
     if (problem !== undefined) problems.push(problem);
   }
   for (const unit of below(keys.statesOf(machine.id))) {
-    if (!held.includes(unit)) problems.push(`${machine.name} has a state of ${unit}, which it does not hold`);
+    if (!held.includes(unit))
+      problems.push(`${machine.name} has a state of ${unit}, which it does not hold`);
   }
   for (const [path] of machine.volatile) {
     const unit = path.startsWith("started/") ? path.slice("started/".length) : undefined;
@@ -95,7 +97,9 @@ function unitProblems(world: World, name: string, unit: UnitRecord): readonly st
     const why = whyFits(world, name);
     return why === undefined ? [] : [`${name} is blocked (${blocked.value}), although ${why}`];
   }
-  const problems = assigned.flatMap((machine) => holdProblems(world, { machine, name, unit, identity }));
+  const problems = assigned.flatMap((machine) =>
+    holdProblems(world, { machine, name, unit, identity }),
+  );
   if (assigned.length === 0) problems.push(`${name} is wanted, but not assigned and not blocked`);
   if (unit.global) return problems;
   if (placement?.identity !== identity) problems.push(`${name} is wanted, but not placed`);
@@ -126,7 +130,9 @@ function holdProblems(
   const start = startRecord(machine, name);
   const active = machine.memory.status(name)?.active ?? "inactive";
   if (target === "loaded") {
-    return start !== undefined || active === "active" ? [`${where} is only wanted loaded, but ${active}`] : [];
+    return start !== undefined || active === "active"
+      ? [`${where} is only wanted loaded, but ${active}`]
+      : [];
   }
   if (start?.identity !== identity || start.restarts !== unit.restarts) {
     return [`${where} was not started as wanted`];
@@ -151,14 +157,16 @@ function engineProblems(world: World): readonly string[] {
     const fact = itemFact(world.keys, item, (key) => unreadable.push(`${key} cannot be read`));
     if (fact !== undefined) cluster.apply(fact);
   }
-  const dirty = newDirty();
-  for (const name of cluster.units.keys()) dirty.units.add(name);
+  const dirty = { units: new Set(cluster.units.keys()), machines: new Set<string>() };
   const { tasks } = plan(cluster, {
     dirty,
     losses: { lost: new Set(), held: new Map() },
     now: { monotonicMs: world.nowMs, wallMs: world.clock.wallMs() },
   });
-  return [...unreadable, ...tasks.map((task) => `the engine has yet to do: ${JSON.stringify(task)}`)];
+  return [
+    ...unreadable,
+    ...tasks.map((task) => `the engine has yet to do: ${JSON.stringify(task)}`),
+  ];
 }
 
 /** A second opinion, for units that ask for no other unit: a machine that could take it. */
@@ -168,12 +176,15 @@ function whyFits(world: World, name: string): string | undefined {
   if (work.xFleet.some((line) => line.startsWith("MachineOf="))) return undefined;
   const fitting = world.machines.find((machine) => {
     if (name === HOST_UNIT.name && machine.index === HOST_UNIT.machine) return false;
-    return work.xFleet.every((line) => {
-      const [option, value = ""] = line.split(/=(.*)/);
-      if (option === "MachineID") return machine.id === value;
-      if (option === "MachineMetadata") return value === `disk=${machineMetadata(machine.index)["disk"]}`;
-      return true;
-    }) && enemiesOf(name).every((enemy) => !machine.memory.isHeld(enemy));
+    return (
+      work.xFleet.every((line) => {
+        const [option, value = ""] = line.split(/=(.*)/);
+        if (option === "MachineID") return machine.id === value;
+        if (option === "MachineMetadata")
+          return value === `disk=${machineMetadata(machine.index)["disk"]}`;
+        return true;
+      }) && enemiesOf(name).every((enemy) => !machine.memory.isHeld(enemy))
+    );
   });
   return fitting && `${fitting.name} could take it`;
 }

@@ -1,6 +1,8 @@
 import type {
   CallOptions,
   Lease,
+  ReadAllResult,
+  ReadKeysRequest,
   ReadRequest,
   ReadResult,
   Store,
@@ -85,6 +87,13 @@ export class FaultStore implements Store {
     return await gate.ask(() => this.#call(options, false, (call) => inner.read(request, call)));
   }
 
+  async readKeys(request: ReadKeysRequest, options?: CallOptions): Promise<ReadAllResult> {
+    const { inner, gate } = this.#options;
+    return await gate.ask(() =>
+      this.#call(options, false, (call) => inner.readKeys(request, call)),
+    );
+  }
+
   async transact(transaction: Transaction, options?: CallOptions): Promise<TransactionResult> {
     const { inner, gate, onTransaction } = this.#options;
     return await gate.effect(() =>
@@ -131,9 +140,7 @@ export class FaultStore implements Store {
 
   async revokeLease(leaseId: string, options?: CallOptions): Promise<void> {
     const { inner, gate } = this.#options;
-    await gate.effect(() =>
-      this.#call(options, true, (call) => inner.revokeLease(leaseId, call)),
-    );
+    await gate.effect(() => this.#call(options, true, (call) => inner.revokeLease(leaseId, call)));
   }
 
   async close(): Promise<void> {

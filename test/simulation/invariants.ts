@@ -31,6 +31,7 @@ export interface InvariantsOptions {
 /** A start that a daemon asked for. */
 interface FleetStart {
   readonly edge: string;
+  readonly daemon: SimDaemon;
   readonly atMs: number;
   readonly runsBefore: number;
   outcome: string | undefined;
@@ -67,10 +68,12 @@ export class SystemdInvariants {
     for (const machine of this.#options.machines) {
       if (machine.index !== HOST_UNIT.machine) continue;
       for (const run of machine.memory.runsOf(HOST_UNIT.name)) {
-        if (run.endedBy === undefined || run.endedBy === "power" || machine.memory.isStopping) {
-          continue;
-        }
-        this.#violate("I11", `${HOST_UNIT.name} of ${machine.name} itself was ended (${run.endedBy})`);
+        if (run.endedBy === undefined || run.endedBy === "power") continue;
+        if (run.startMs <= machine.shutdownMs) continue;
+        this.#violate(
+          "I11",
+          `${HOST_UNIT.name} of ${machine.name} itself was ended (${run.endedBy})`,
+        );
       }
     }
   }
@@ -101,7 +104,7 @@ export class SystemdInvariants {
     this.#demandClaim(daemon, unit, "started");
     this.#demandAssignment(daemon, unit, record);
     this.#demandAlone(daemon, unit);
-    const start = this.#demandNewEdge(machine, unit, record);
+    const start = this.#demandNewEdge(daemon, unit, record);
     return (outcome) => {
       start.outcome = outcome;
     };
@@ -171,29 +174,39 @@ export class SystemdInvariants {
       const startedMs = this.#starts.get(`${other.id}/${unit}`)?.atMs;
       if (startedMs === undefined) continue;
       if (Math.max(lastAbsentMs(other), log.lastSwapMs) >= startedMs) continue;
-      this.#violate("I8", `${machine.name} started ${unit} while it ran on ${other.name}, which was never lost`);
+      this.#violate(
+        "I8",
+        `${machine.name} started ${unit} while it ran on ${other.name}, which was never lost`,
+      );
     }
   }
 
-  #demandNewEdge(machine: SimMachine, unit: string, record: StartRecord | undefined): FleetStart {
+  #demandNewEdge(daemon: SimDaemon, unit: string, record: StartRecord | undefined): FleetStart {
+    const { machine } = daemon;
     const key = `${machine.id}/${unit}`;
     const edge = `${record?.identity} ${record?.restarts} ${record?.effective}`;
     const before = this.#starts.get(key);
     const runCount = machine.memory.runsOf(unit).length;
     if (before?.edge === edge) {
       const { outcome } = before;
-      const hadEffect = runCount > before.runsBefore;
+      // systemd forgets what has ended: a daemon that dies right then leaves nobody who knows.
+      const isUnknown = before.daemon.diedMs <= before.atMs + UNSEEN_MS;
+      const hadEffect = runCount > before.runsBefore && !isUnknown;
       const mayRetry =
         outcome === undefined
           ? !hadEffect
           : outcome === "dependency" || outcome === "canceled" || outcome === "timeout";
       if (!mayRetry) {
         const how = outcome ?? "never confirmed, but it had taken effect";
-        this.#violate("start edge", `${machine.name} started ${unit} twice for one edge (first: ${how})`);
+        this.#violate(
+          "start edge",
+          `${machine.name} started ${unit} twice for one edge (first: ${how})`,
+        );
       }
     }
     const start = {
       edge,
+      daemon,
       atMs: this.#options.nowMs(),
       runsBefore: runCount,
       outcome: undefined,
@@ -223,7 +236,9 @@ export class SystemdInvariants {
       return { invariant: "I5", sentence: "it is assigned there, just as it ran" };
     }
     if (this.#isLagging(machine)) return undefined;
-    const waits = [now, log.state].map((state) => this.#whyHandbackWaits(daemon, unit, record, state));
+    const waits = [now, log.state].map((state) =>
+      this.#whyHandbackWaits(daemon, unit, record, state),
+    );
     const sentence = waits.includes(undefined) ? undefined : waits[0];
     return sentence === undefined ? undefined : { invariant: "handback", sentence };
   }
@@ -289,6 +304,9 @@ export class SystemdInvariants {
     this.#options.violate(invariant, sentence);
   }
 }
+
+/** How soon a daemon sees that what it started runs, at the latest. */
+const UNSEEN_MS = 20;
 
 /** How old what a slow or just thawed machine knows may be. */
 export const LAG_MS = 15_000;

@@ -85,7 +85,10 @@ const unit = fc.nat({ max: WORKLOAD.length - 1 });
 const machine = fc.nat({ max: MACHINES_MAX - 1 });
 const moment = fc.constantFrom("before" as const, "after" as const);
 /** Short, or longer than a lease lasts. */
-const span = fc.oneof(fc.integer({ min: 100, max: 3_000 }), fc.integer({ min: 4_000, max: 25_000 }));
+const span = fc.oneof(
+  fc.integer({ min: 100, max: 3_000 }),
+  fc.integer({ min: 4_000, max: 25_000 }),
+);
 const effect = fc.integer({ min: 1, max: 40 });
 
 const command = fc.record({

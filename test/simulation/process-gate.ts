@@ -38,6 +38,11 @@ export class ProcessGate {
     this.#killPoint = { ...point, effect: this.#effects + point.effect };
   }
 
+  /** Takes the kill point back. */
+  spare(): void {
+    this.#killPoint = undefined;
+  }
+
   die(): void {
     this.#state = "dead";
   }

@@ -126,7 +126,8 @@ export class RegistryInvariants {
     if (holders.length > 1) this.#violate("I1", `${unit} is assigned to ${names} at once`);
     const placement = after.get(keys.placement(unit));
     if (placement === undefined) {
-      if (holders.length > 0) this.#violate("I1", `${unit} is assigned to ${names} and placed nowhere`);
+      if (holders.length > 0)
+        this.#violate("I1", `${unit} is assigned to ${names} and placed nowhere`);
       return;
     }
     const { machine } = JSON.parse(placement.value) as PlacementRecord;

@@ -63,7 +63,8 @@ export class RegistryLog {
   }
 
   noteSent(revision: number, sent: Sent): void {
-    this.#sent.set(revision, sent);
+    // A transaction that changes nothing is answered with the revision of somebody else's.
+    if (!this.#sent.has(revision)) this.#sent.set(revision, sent);
   }
 
   /** What the key was at any time since `sinceMs`, as of the last flush; absence is not told. */

@@ -5,6 +5,7 @@ import { runEngine } from "../../src/engine/engine.ts";
 import type { Keys } from "../../src/registry/keys.ts";
 import { RECORD_FORMAT } from "../../src/registry/records.ts";
 import type { Store } from "../../src/registry/store.ts";
+import { isFleetError } from "../../src/runtime/errors.ts";
 import type { Logger } from "../../src/runtime/logger.ts";
 import { SeededRandom } from "../../src/runtime/seeded-random.ts";
 import { FaultSystemd, faultHost, type SystemdObserver } from "./fault-machine.ts";
@@ -40,6 +41,7 @@ export class SimDaemon {
   isLeaving = false;
   isEnding = false;
   attachedMs = Number.POSITIVE_INFINITY;
+  diedMs = Number.POSITIVE_INFINITY;
   readonly #options: SimDaemonOptions;
   readonly #clock: ProcessClock;
   readonly #life = new AbortController();
@@ -120,6 +122,7 @@ export class SimDaemon {
   kill(): void {
     if (this.#ended) return;
     this.#ended = true;
+    this.diedMs = this.#clock.monotonicMs();
     this.gate.die();
     this.#clock.kill();
     this.#life.abort();
@@ -131,14 +134,25 @@ export class SimDaemon {
   async end(how: "restart" | "stop"): Promise<void> {
     this.isEnding = true;
     await this.#engine.stop();
-    if (how === "stop") {
-      this.isLeaving = true;
-      const deadline = new AbortController();
-      const cancel = this.#clock.setTimer(HAND_OVER_MAX_MS, () => deadline.abort());
+    try {
+      if (how === "stop") await this.#handOver();
+    } finally {
+      this.#running.abort();
+    }
+  }
+
+  async #handOver(): Promise<void> {
+    this.isLeaving = true;
+    const deadline = new AbortController();
+    const cancel = this.#clock.setTimer(HAND_OVER_MAX_MS, () => deadline.abort());
+    try {
       await this.agent.leave(deadline.signal);
+    } catch (error) {
+      // Nobody says why it ends: then it hands nothing over.
+      if (!isFleetError(error)) throw error;
+    } finally {
       cancel();
     }
-    this.#running.abort();
   }
 
   async rejoin(): Promise<void> {

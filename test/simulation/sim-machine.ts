@@ -20,6 +20,8 @@ export class SimMachine {
   readonly volatile: ReadonlyMap<string, string>;
   readonly persistent: ReadonlyMap<string, string>;
   isPowered = true;
+  /** When it was last shut down in order: then systemd stops everything. */
+  shutdownMs = Number.NEGATIVE_INFINITY;
   /** How many faults hold the link cut, or the machine frozen. */
   cuts = 0;
   freezes = 0;

@@ -23,7 +23,14 @@ const SIMPLE = ["ExecStart=/bin/app"];
 const ONESHOT = ["Type=oneshot", "ExecStart=/bin/job"];
 
 function unit(name: string, options: Partial<Omit<WorkUnit, "name">> = {}): WorkUnit {
-  return { name: `${name}.service`, xFleet: [], service: SIMPLE, sim: [], rests: "running", ...options };
+  return {
+    name: `${name}.service`,
+    xFleet: [],
+    service: SIMPLE,
+    sim: [],
+    rests: "running",
+    ...options,
+  };
 }
 
 /** What runs in the simulated cluster: one of each kind of trouble. */

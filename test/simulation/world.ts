@@ -104,7 +104,8 @@ export class World {
         link: this.#operatorLink,
         gate: new ProcessGate({ kill: () => undefined }),
         life: new AbortController().signal,
-        onTransaction: (transaction, result) => this.#sent({ type: "operator" }, transaction, result),
+        onTransaction: (transaction, result) =>
+          this.#sent({ type: "operator" }, transaction, result),
       }),
       keys,
       clock,
@@ -270,7 +271,9 @@ export class World {
   }
 
   #short(key: string): string {
-    return key.slice(this.keys.prefix.length).replace(/([1-9])\1{31}/g, (id) => `m${Number(id[0]) - 1}`);
+    return key
+      .slice(this.keys.prefix.length)
+      .replace(/([1-9])\1{31}/g, (id) => `m${Number(id[0]) - 1}`);
   }
 
   #note(entry: Entry): void {
@@ -440,7 +443,8 @@ export class World {
     };
     daemon.end(how).then(
       () => this.#later(downMs, again),
-      (error: unknown) => this.violate("bug", `the daemon of ${machine.name} could not end: ${errorMessage(error)}`),
+      (error: unknown) =>
+        this.violate("bug", `the daemon of ${machine.name} could not end: ${errorMessage(error)}`),
     );
   }
 
@@ -460,6 +464,7 @@ export class World {
   #shutDown(machine: SimMachine, offMs: number): void {
     if (!machine.isPowered || machine.memory.isStopping || machine.clock.isFrozen) return;
     const { daemon } = machine;
+    machine.shutdownMs = this.nowMs;
     machine.memory.shutDown();
     if (daemon === undefined) return this.#cutPower(machine, offMs);
     let isOff = false;
@@ -478,7 +483,8 @@ export class World {
     this.#isHealed = true;
     this.#trace("heal");
     for (const end of [...this.#endings]) end();
-    for (const { link } of this.machines) {
+    for (const { link, daemon } of this.machines) {
+      daemon?.gate.spare();
       link.failing.before = 0;
       link.failing.after = 0;
     }
@@ -489,14 +495,17 @@ export class World {
   async tend(): Promise<void> {
     for (const machine of this.machines) {
       if (machine.isPowered) this.startDaemon(machine);
-      if (machine.daemon?.agent.status.type !== "detached") continue;
+      const { daemon } = machine;
+      if (daemon?.agent.status.type !== "detached" || this.#rejoining.has(machine.index)) continue;
       this.#trace(`${machine.name} rejoins`);
       this.#rejoining.add(machine.index);
-      await machine.daemon.rejoin().catch((error: unknown) => {
-        if (!isFleetError(error)) throw error;
+      // What it has written is looked at when this instant is over.
+      const done = () => this.clock.setTimer(1, () => this.#rejoining.delete(machine.index));
+      daemon.rejoin().then(done, (error: unknown) => {
+        done();
+        if (!isFleetError(error)) this.violate("bug", `rejoin failed: ${errorMessage(error)}`);
       });
       await this.advance(0);
-      this.#rejoining.delete(machine.index);
     }
   }
 

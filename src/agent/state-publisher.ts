@@ -20,6 +20,12 @@ const REFILL_MS = 1_000;
 /** Writes that have to wait fall due together, so that many restless units share transactions. */
 const TICK_MS = 250;
 const BATCH = 100;
+/**
+ * Changes that come within this time of the last write go out together. It doubles while there is always something to write, so a hundred starts
+ * make a few transactions and a single change is told at once.
+ */
+const GATHER_FIRST_MS = 10;
+const GATHER_MAX_MS = 80;
 
 interface Budget {
   tokens: number;
@@ -37,6 +43,8 @@ export class StatePublisher {
   readonly #dirty = new Set<string>();
   readonly #budgets = new Map<string, Budget>();
   #presence: HeldPresence | undefined;
+  #wroteMs = Number.NEGATIVE_INFINITY;
+  #gatherMs = GATHER_FIRST_MS;
 
   constructor(options: StatePublisherOptions) {
     this.#options = options;
@@ -115,6 +123,8 @@ export class StatePublisher {
   /** Writes what has changed and is due. Gives back in how many milliseconds the next write is due. */
   async flush(signal: AbortSignal): Promise<number | undefined> {
     const nowMs = this.#options.clock.monotonicMs();
+    const gatherMs = this.#wroteMs + this.#gatherMs - nowMs;
+    if (this.#dirty.size > 0 && gatherMs > 0) return gatherMs;
     const due: string[] = [];
     let nextMs: number | undefined;
     for (const unit of [...this.#dirty].sort()) {
@@ -125,6 +135,11 @@ export class StatePublisher {
       const waitMs = this.#spend(unit, nowMs);
       if (waitMs === 0) due.push(unit);
       else nextMs = Math.min(nextMs ?? waitMs, waitMs);
+    }
+    if (due.length > 0) {
+      const isBusy = nowMs - this.#wroteMs < 2 * this.#gatherMs;
+      this.#gatherMs = isBusy ? Math.min(GATHER_MAX_MS, 2 * this.#gatherMs) : GATHER_FIRST_MS;
+      this.#wroteMs = nowMs;
     }
     for (let first = 0; first < due.length; first += BATCH)
       await this.#write(due.slice(first, first + BATCH), signal);

@@ -1,4 +1,3 @@
-import { mapBounded } from "../registry/bounded.ts";
 import type { ManifestCache } from "../registry/manifest-cache.ts";
 import type { StateRecord } from "../registry/records.ts";
 import type { Clock } from "../runtime/clock.ts";
@@ -37,8 +36,6 @@ export interface TaskRunnerOptions {
 const PASS_UNITS_MAX = 256;
 /** How long a refused name stays refused, so that a unit is not sent back and forth. */
 const TAKEN_MS = 60_000;
-
-const MANIFEST_READS_PARALLEL = 32;
 
 /** Manifests that are to be written in this pass, by hash. */
 type Manifests = ReadonlyMap<string, { readonly manifest: Manifest; readonly file: HeldFile }>;
@@ -156,10 +153,9 @@ export class TaskRunner {
         hashes.add(manifest);
     }
     const found = new Map<string, { manifest: Manifest; file: HeldFile }>();
-    await mapBounded([...hashes], MANIFEST_READS_PARALLEL, async (hash) => {
-      const manifest = await manifests.manifest(hash, { signal });
-      if (manifest !== undefined) found.set(hash, { manifest, file: describeManifest(manifest) });
-    });
+    for (const [hash, manifest] of await manifests.manifests(hashes, { signal })) {
+      found.set(hash, { manifest, file: describeManifest(manifest) });
+    }
     return found;
   }
 
@@ -293,11 +289,16 @@ export class TaskRunner {
       }
     }
     if (this.#reloadDue) await this.#reload(signal);
-    const written = writes.map(({ task }) => task.unit);
-    for (const status of await systemd.status(written, signal)) holdings.setStatus(status);
-    for (const unit of written) {
-      this.mark(unit);
-      this.#options.onState(unit);
+    // Asking makes systemd load the unit; one that is started next is loaded then.
+    const kept = writes
+      .filter(({ desired }) => desired.target === "loaded")
+      .map(({ task }) => task.unit);
+    if (kept.length > 0) {
+      for (const status of await systemd.status(kept, signal)) holdings.setStatus(status);
+    }
+    for (const { task } of writes) {
+      this.mark(task.unit);
+      this.#options.onState(task.unit);
     }
   }
 

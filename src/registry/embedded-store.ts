@@ -7,11 +7,13 @@ import { type Batch, EmbeddedJobs, type Job } from "./embedded-jobs.ts";
 import { EmbeddedLeases } from "./embedded-leases.ts";
 import { type HistoryLimits, keyOf, MvccMap } from "./embedded-mvcc.ts";
 import { EMPTY_REVISION, type EmbeddedSnapshot } from "./embedded-snapshot.ts";
-import { assertValidTransaction } from "./embedded-validation.ts";
+import { assertCount, assertValidTransaction } from "./embedded-validation.ts";
 import { covers, EmbeddedWatches } from "./embedded-watches.ts";
 import type {
   CallOptions,
   Lease,
+  ReadAllResult,
+  ReadKeysRequest,
   ReadRequest,
   ReadResult,
   ResetReason,
@@ -95,6 +97,16 @@ export class EmbeddedStore implements Store {
     this.#storeId = state.storeId;
     this.#map = new MvccMap(state);
     this.#startLeases(state.leases);
+  }
+
+  async readKeys(request: ReadKeysRequest, options: CallOptions = {}): Promise<ReadAllResult> {
+    this.#assertCallable(options);
+    await undefined;
+    this.#assertCallable(options);
+    const { revision } = request;
+    assertCount(request.keys.length, "keys");
+    const items = request.keys.flatMap((key) => this.#map.read({ range: { key }, revision }).items);
+    return { header: this.#header(), items };
   }
 
   async read(request: ReadRequest, options: CallOptions = {}): Promise<ReadResult> {

@@ -36,7 +36,7 @@ function assertValidKey(key: string): void {
   assert.ok(key !== "" && key.isWellFormed(), `${JSON.stringify(key)} is no key`);
 }
 
-function assertCount(count: number, what: string): void {
+export function assertCount(count: number, what: string): void {
   if (count <= TRANSACTION_OPERATIONS_MAX) return;
   throw new FleetError(
     "store-too-large",

@@ -20,6 +20,8 @@ import {
   type CallOptions,
   type Lease,
   type Range,
+  type ReadAllResult,
+  type ReadKeysRequest,
   type ReadRequest,
   type ReadResult,
   type Store,
@@ -59,6 +61,27 @@ export class EtcdStore implements Store {
         const items = answer.kvs.map(keyValue);
         observe(answer.header, request.keysOnly === true ? undefined : items.at(-1));
         return { header: storeHeader(answer.header), items, more: answer.more };
+      },
+    });
+  }
+
+  async readKeys(request: ReadKeysRequest, options?: CallOptions): Promise<ReadAllResult> {
+    const { keys, revision } = request;
+    const action = `read ${keys[0] ?? "nothing"}${keys.length > 1 ? ` and ${keys.length - 1} more` : ""}`;
+    this.#refuseTooLarge(action, keys.length);
+    return await this.#client.call({
+      action,
+      options,
+      send: async ({ caller, observe }) => {
+        const success = keys.map((key) => ({
+          request_range: rangeRequest({ range: { key }, revision }),
+        }));
+        const answer = await new KVClient(caller).txn({ success });
+        const items = answer.responses.flatMap(({ response_range }) =>
+          response_range.kvs.map(keyValue),
+        );
+        observe(answer.header, items.at(-1));
+        return { header: storeHeader(answer.header), items };
       },
     });
   }

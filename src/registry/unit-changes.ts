@@ -2,7 +2,6 @@ import type { ApplyResult, UnitChange } from "../cluster/unit-change.ts";
 import { FleetError, isFleetError } from "../runtime/errors.ts";
 import type { Random } from "../runtime/random.ts";
 import { templateOf } from "../units/unit-name.ts";
-import { mapBounded } from "./bounded.ts";
 import { type ChangesCheck, type CheckedChange, checkChanges } from "./change-check.ts";
 import {
   appliedResult,
@@ -15,10 +14,9 @@ import { splitChanges } from "./change-groups.ts";
 import type { Keys } from "./keys.ts";
 import type { ManifestCache } from "./manifest-cache.ts";
 import { type CheckedManifest, checkManifest } from "./manifest-check.ts";
-import { decodeRecord, encodeRecord, unitRecord } from "./records.ts";
-import type { CallOptions, Comparison, Operation, Revision, Store } from "./store.ts";
+import { decodeRecord, encodeRecord, type UnitRecord, unitRecord } from "./records.ts";
+import type { CallOptions, Comparison, KeyValue, Operation, Revision, Store } from "./store.ts";
 
-const READS_PARALLEL = 64;
 const ATTEMPTS_MAX = 5;
 
 export type ApplyOutcome =
@@ -96,9 +94,14 @@ export class UnitChanges {
     call: CallOptions,
   ): AsyncGenerator<ApplyResult> {
     const templates = new Map<string, Promise<CheckedManifest | undefined>>();
-    const steps = await mapBounded(group, READS_PARALLEL, (checked) =>
-      this.#decide(checked, templates, call),
+    const currents = await this.#currents(
+      group.map(({ change }) => change.name),
+      call,
     );
+    const steps: Step[] = [];
+    for (const checked of group) {
+      steps.push(await this.#decide(checked, currents.get(checked.change.name), templates, call));
+    }
     const id = this.#random.id();
     const writes = steps.filter(isWrite);
     const commit = writes.length === 0 ? undefined : await this.#commit(writes, id, call);
@@ -122,7 +125,8 @@ export class UnitChanges {
   ): Promise<ApplyResult> {
     const attempts = [...unanswered];
     for (let round = 1; round <= ATTEMPTS_MAX; round += 1) {
-      const step = await this.#decide(checked, new Map(), call);
+      const { name } = checked.change;
+      const step = await this.#decide(checked, await this.#current(name, call), new Map(), call);
       const earlier = landed(attempts, step.current);
       if (earlier !== undefined) return earlier;
       if (!isWrite(step)) return doneResult(step);
@@ -140,12 +144,12 @@ export class UnitChanges {
 
   async #decide(
     checked: CheckedChange,
+    current: CurrentUnit | undefined,
     templates: Map<string, Promise<CheckedManifest | undefined>>,
     call: CallOptions,
   ): Promise<Step> {
     const { change } = checked;
     const { name } = change;
-    const current = await this.#current(name, call);
     let manifest = checked.manifest;
     const template =
       change.type === "submit" && manifest === undefined ? templateOf(name) : undefined;
@@ -167,18 +171,22 @@ export class UnitChanges {
   }
 
   async #current(name: string, call: CallOptions): Promise<CurrentUnit | undefined> {
-    const key = this.#keys.unit(name);
-    const { items } = await this.#store.read({ range: { key } }, call);
-    const item = items[0];
-    if (item === undefined) return undefined;
-    const { createRevision, modRevision } = item;
-    try {
-      const record = decodeRecord(unitRecord, key, item.value);
-      return { createRevision, modRevision, record };
-    } catch (error) {
-      if (!isFleetError(error, "record-unreadable")) throw error;
-      return { createRevision, modRevision, record: undefined };
+    return (await this.#currents([name], call)).get(name);
+  }
+
+  /** By name; units that are not there are left out. A group of changes is small enough for one read. */
+  async #currents(
+    names: readonly string[],
+    call: CallOptions,
+  ): Promise<ReadonlyMap<string, CurrentUnit>> {
+    const found = new Map<string, CurrentUnit>();
+    const keys = names.map((name) => this.#keys.unit(name));
+    for (const item of (await this.#store.readKeys({ keys }, call)).items) {
+      const { createRevision, modRevision } = item;
+      const name = item.key.slice(this.#keys.unit("").length);
+      found.set(name, { createRevision, modRevision, record: readUnitRecord(item) });
     }
+    return found;
   }
 
   async #templateManifest(
@@ -210,14 +218,16 @@ export class UnitChanges {
       operations.push({ type: "put", key, value: encodeRecord({ ...record, [ATTEMPT]: id }) });
       if (manifest !== undefined) files.set(manifest.hash, manifest);
     }
-    await mapBounded([...files.values()], READS_PARALLEL, async (manifest) => {
-      const key = this.#keys.file(manifest.hash);
-      const { items } = await this.#store.read({ range: { key }, keysOnly: true }, call);
-      const revision = items[0]?.createRevision;
+    const keys = [...files.keys()].map((hash) => this.#keys.file(hash));
+    const there = keys.length === 0 ? [] : (await this.#store.readKeys({ keys }, call)).items;
+    const revisions = new Map(there.map(({ key, createRevision }) => [key, createRevision]));
+    for (const { hash, encoded } of files.values()) {
+      const key = this.#keys.file(hash);
+      const revision = revisions.get(key);
       // In one transaction with the unit, so that whoever collects unused files never takes one that is about to be named.
-      if (revision === undefined) operations.push({ type: "put", key, value: manifest.encoded });
+      if (revision === undefined) operations.push({ type: "put", key, value: encoded });
       else comparisons.push({ type: "created-at", key, revision });
-    });
+    }
     try {
       const { applied, header } = await this.#store.transact({ comparisons, operations }, call);
       return applied ? { type: "applied", revision: header.revision } : { type: "lost" };
@@ -240,6 +250,15 @@ export class UnitChanges {
       }
     }
     return { type: "unknown" };
+  }
+}
+
+function readUnitRecord({ key, value }: KeyValue): UnitRecord | undefined {
+  try {
+    return decodeRecord(unitRecord, key, value);
+  } catch (error) {
+    if (isFleetError(error, "record-unreadable")) return undefined;
+    throw error;
   }
 }
 

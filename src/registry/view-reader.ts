@@ -15,7 +15,14 @@ import {
   rosterRecord,
   stateRecord,
 } from "./records.ts";
-import { type CallOptions, type KeyValue, type Revision, readAll, type Store } from "./store.ts";
+import {
+  type CallOptions,
+  type KeyValue,
+  READ_KEYS_MAX,
+  type Revision,
+  readAll,
+  type Store,
+} from "./store.ts";
 import { UnitTable } from "./unit-table.ts";
 
 const READS_PARALLEL = 64;
@@ -268,10 +275,12 @@ export class ViewReader {
   /** Those of the keys that exist. */
   async #gets(keys: readonly string[], options: ReadOptions): Promise<readonly KeyValue[]> {
     const { revision, ...call } = options;
-    const reads = await mapBounded(keys, READS_PARALLEL, async (key) => {
-      return (await this.#store.read({ range: { key }, revision }, call)).items;
-    });
-    return reads.flat();
+    const items: KeyValue[] = [];
+    for (let first = 0; first < keys.length; first += READ_KEYS_MAX) {
+      const chunk = { keys: keys.slice(first, first + READ_KEYS_MAX), revision };
+      items.push(...(await this.#store.readKeys(chunk, call)).items);
+    }
+    return items;
   }
 
   #machineId(item: KeyValue): string {

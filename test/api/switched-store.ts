@@ -1,6 +1,8 @@
 import type {
   CallOptions,
   Lease,
+  ReadAllResult,
+  ReadKeysRequest,
   ReadRequest,
   ReadResult,
   Store,
@@ -37,6 +39,12 @@ export class SwitchedStore implements Store {
     this.reads += 1;
     this.#check();
     return await this.#inner.read(request, options);
+  }
+
+  async readKeys(request: ReadKeysRequest, options?: CallOptions): Promise<ReadAllResult> {
+    this.reads += 1;
+    this.#check();
+    return await this.#inner.readKeys(request, options);
   }
 
   async transact(transaction: Transaction, options?: CallOptions): Promise<TransactionResult> {

@@ -22,6 +22,23 @@ function checkRanges(check: Check): void {
     assert.equal(empty.header.storeId, absent.header.storeId);
   });
 
+  check(
+    "reads single keys in one call, in the order asked, without those that are absent",
+    async ({ store, prefix }) => {
+      for (const name of ["a", "a/b", "c"]) await put(store, prefix + name, name);
+      const keys = ["c", "none", "a", "a/"].map((name) => prefix + name);
+      const { items, header } = await store.readKeys({ keys });
+      assert.deepEqual(
+        items.map(({ value }) => value),
+        ["c", "a"],
+      );
+      await put(store, `${prefix}a`, "newer");
+      const before = await store.readKeys({ keys, revision: header.revision });
+      assert.deepEqual(before.items, items);
+      assert.equal((await store.readKeys({ keys: [`${prefix}a`] })).items[0]?.value, "newer");
+    },
+  );
+
   check("tells keys apart that are prefixes of one another", async ({ store, prefix }) => {
     const names = ["a", "a/", "a/b", "a/b/c", "a0", "ab", "b"];
     for (const name of [...names].reverse()) await put(store, prefix + name, name);

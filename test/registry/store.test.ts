@@ -32,6 +32,7 @@ function withEachPage(store: EmbeddedStore, before: () => Promise<void>): Store 
       await before();
       return await store.read(request, options);
     },
+    readKeys: (request, options) => store.readKeys(request, options),
     transact: (transaction, options) => store.transact(transaction, options),
     watch: (request) => store.watch(request),
     grantLease: (ttlMs, options) => store.grantLease(ttlMs, options),

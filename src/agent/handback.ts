@@ -42,6 +42,8 @@ interface Waiting {
 export class Handback {
   readonly #options: HandbackOptions;
   readonly #waiting = new Map<string, Waiting>();
+  /** Units that may be taken off the machine, until they are gone or assigned again. */
+  readonly #released = new Set<string>();
 
   constructor(options: HandbackOptions) {
     this.#options = options;
@@ -64,29 +66,37 @@ export class Handback {
 
   /** The unit is assigned again, or gone. */
   settle(unit: string): void {
-    this.#waiting.get(unit)?.watches.abort();
-    this.#waiting.delete(unit);
+    this.#stopWaiting(unit);
+    this.#released.delete(unit);
   }
 
   settleAll(): void {
-    for (const unit of [...this.#waiting.keys()]) this.settle(unit);
+    for (const unit of [...this.#waiting.keys()]) this.#stopWaiting(unit);
+    this.#released.clear();
   }
 
   async mayStop(withdrawn: WithdrawnUnit, signal: AbortSignal): Promise<boolean> {
     const { unit } = withdrawn;
     const { clock, handbackMs } = this.#options;
     const waiting = this.#waiting.get(unit);
-    if (waiting !== undefined && clock.monotonicMs() >= waiting.sinceMs + handbackMs) {
-      this.settle(unit);
-      return true;
-    }
+    const isOver = waiting !== undefined && clock.monotonicMs() >= waiting.sinceMs + handbackMs;
+    if (isOver || this.#released.has(unit)) return this.#release(unit);
     const verdict = await this.#judge(withdrawn, signal);
-    if (verdict.type === "stop") {
-      this.settle(unit);
-      return true;
-    }
+    if (verdict.type === "stop") return this.#release(unit);
     this.#wait(unit, verdict.watch, verdict.revision);
     return false;
+  }
+
+  /** What follows the stop, the removal of its files, is not to wait again. */
+  #release(unit: string): true {
+    this.#stopWaiting(unit);
+    this.#released.add(unit);
+    return true;
+  }
+
+  #stopWaiting(unit: string): void {
+    this.#waiting.get(unit)?.watches.abort();
+    this.#waiting.delete(unit);
   }
 
   async #judge(

@@ -216,6 +216,8 @@ export class Agent {
       // From here on the machine stops what the registry does not know.
       this.#rejoining = false;
       for (const unit of this.#holdings.units()) this.#mark(unit);
+      // What was assigned meanwhile waits too, on a machine that holds nothing as well.
+      this.#session?.tasks.wake();
     }
   }
 

@@ -115,18 +115,21 @@ export class EtcdWatchHub {
     );
   }
 
-  /** Resets every watch that the store can't go on with. Gives those it looked at: what is added meanwhile may know more than this read. */
+  /**
+   * Resets every watch that the store can't go on with. Gives those it looked at. What is added meanwhile may know more than this
+   * read, and so may a watch that was fed while the answer was on its way: what counts is where it stood before.
+   */
   async #verify(
     asking: EtcdWatch,
     signal: AbortSignal | undefined,
   ): Promise<ReadonlySet<EtcdWatch>> {
-    const waiting = new Set(this.#watches);
+    const waiting = new Map([...this.#watches].map((watch) => [watch, watch.next]));
     const revision = await this.#newestRevision(asking, signal);
     this.#dropStale();
-    for (const watch of waiting) {
-      if (watch.next - 1 > revision) this.#reset(watch, "rewound");
+    for (const [watch, next] of waiting) {
+      if (next - 1 > revision) this.#reset(watch, "rewound");
     }
-    return waiting;
+    return new Set(waiting.keys());
   }
 
   async #newestRevision(asking: EtcdWatch, signal: AbortSignal | undefined): Promise<number> {

@@ -110,6 +110,28 @@ describe("etcd: watches over bad connections", TIMEOUT, () => {
     assert.ok(batch.type === "changes" && batch.revision === revision);
   });
 
+  it("is not reset by what other watches begin with while it is being fed", async (t) => {
+    const etcd = await startEtcd(t);
+    const store = await openStore(t, etcd.url);
+    const other = await openStore(t, etcd.url);
+    const from = (await newestRevision(store)) + 1;
+    const fed = watch(t, store, { prefix: "fed/", from });
+    const writes = 400;
+    const written = (async () => {
+      for (let write = 0; write < writes; write += 1) await put(other, `fed/${write}`, "x");
+      await put(other, "fed/last", "x");
+    })();
+    const added = (async () => {
+      for (let each = 0; each < writes; each += 1) {
+        watch(t, store, { prefix: `other/${each}/`, from });
+        await newestRevision(store);
+      }
+    })();
+    const batches = await fed.until("fed/last");
+    await Promise.all([written, added]);
+    assert.equal(batches.length, writes + 1);
+  });
+
   it("ends with overflow when nobody takes what it holds", async (t) => {
     const etcd = await startEtcd(t);
     const store = await openStore(t, etcd.url);

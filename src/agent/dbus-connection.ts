@@ -4,6 +4,7 @@ import { backoffMs } from "../runtime/backoff.ts";
 import type { CancelTimer, Clock } from "../runtime/clock.ts";
 import { errorMessage, FleetError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/logger.ts";
+import { translate, unavailable } from "./dbus-errors.ts";
 import { SignalFilter, type SignalHeader } from "./dbus-signal-filter.ts";
 
 export interface DbusCall {
@@ -32,6 +33,8 @@ export interface DbusConnectionOptions {
   readonly callDeadlineMs: number;
   /** Asked for every signal before it is decoded. */
   readonly wants: (signal: SignalHeader) => boolean;
+  /** Whether signals are awaited: then none is held back. */
+  readonly isAwaiting: () => boolean;
   readonly onSignal: (signal: DbusSignal) => void;
   /** Match rules and subscriptions, after every connect. A failure closes the connection, and it is tried again. */
   readonly setUp: (call: (call: DbusCall) => Promise<unknown>) => Promise<void>;
@@ -121,9 +124,13 @@ export class DbusConnection {
   async #connect(): Promise<void> {
     // Some 40 ms: not at import, since the client imports types of this folder too.
     const { createClient } = await import("dbus-native");
-    const { socketPath, setUp, wants } = this.#options;
+    const { socketPath, setUp, wants, clock, isAwaiting } = this.#options;
     const bus = createClient({
-      stream: new SignalFilter(connect(socketPath), wants),
+      stream: new SignalFilter(connect(socketPath), {
+        clock,
+        wants,
+        isAwaited: () => this.#inFlight > 0 || isAwaiting(),
+      }),
       authMethods: ["EXTERNAL"],
       // The package's own Hello throws past every caller when it fails.
       direct: true,
@@ -222,62 +229,4 @@ export class DbusConnection {
       throw translate(call, error);
     }
   }
-}
-
-/** D-Bus name of the refusal behind an error of `call`, empty for any other error. */
-export function refusalName(error: unknown): string {
-  return error instanceof FleetError && error.code === "systemd-refused" ? nameOf(error.cause) : "";
-}
-
-function translate(call: DbusCall, error: unknown): FleetError {
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
-  if (code === "ETIMEDOUT") {
-    return new FleetError("systemd-deadline", `${subject(call)}: no answer from systemd in time`, {
-      retriable: true,
-      cause: error,
-    });
-  }
-  const name = nameOf(error);
-  if (
-    name === "" ||
-    code === "ECONNCLOSED" ||
-    AWAY.has(name.replace("org.freedesktop.DBus.Error.", ""))
-  ) {
-    return unavailable(call, errorMessage(error), error);
-  }
-  return new FleetError(
-    "systemd-refused",
-    `systemd refused ${subject(call)}: ${errorMessage(error)}`,
-    {
-      cause: error,
-    },
-  );
-}
-
-/** Said by the bus, not by systemd: nobody has looked at the call. */
-const AWAY: ReadonlySet<string> = new Set([
-  "Disconnected",
-  "LimitsExceeded",
-  "NameHasNoOwner",
-  "NoReply",
-  "NoServer",
-  "ServiceUnknown",
-  "TimedOut",
-  "Timeout",
-]);
-
-function unavailable(call: DbusCall, why: string, cause?: unknown): FleetError {
-  return new FleetError("systemd-unavailable", `cannot ask systemd for ${subject(call)}: ${why}`, {
-    retriable: true,
-    cause,
-  });
-}
-
-function subject(call: DbusCall): string {
-  return call.about === undefined ? call.member : `${call.member} of ${call.about}`;
-}
-
-function nameOf(error: unknown): string {
-  if (!(error instanceof Error) || !("dbusName" in error)) return "";
-  return typeof error.dbusName === "string" ? error.dbusName : "";
 }

@@ -1,4 +1,5 @@
-import { type DbusCall, type DbusConnection, refusalName } from "./dbus-connection.ts";
+import type { DbusCall, DbusConnection } from "./dbus-connection.ts";
+import { refusalName } from "./dbus-errors.ts";
 
 export const SYSTEMD = "org.freedesktop.systemd1";
 export const MANAGER_PATH = "/org/freedesktop/systemd1";

@@ -1,10 +1,25 @@
 import type { Socket } from "node:net";
 import { Duplex } from "node:stream";
+import type { CancelTimer, Clock } from "../runtime/clock.ts";
 
 export interface SignalHeader {
   readonly path: string;
   readonly member: string;
 }
+
+export interface SignalFilterOptions {
+  readonly clock: Clock;
+  /** Whether anybody wants this signal. */
+  readonly wants: (signal: SignalHeader) => boolean;
+  /** Whether somebody waits for what comes next: an answer, the end of a job. */
+  readonly isAwaited: () => boolean;
+}
+
+/** So many chunks of nothing but unwanted signals, none later than that after the one before, are noise ... */
+const NOISE_CHUNKS = 8;
+const NOISE_GAP_MS = 50;
+/** ... that is left to gather for so long: being woken for each signal costs more than the signal. */
+const LULL_MS = 100;
 
 const TYPE_SIGNAL = 4;
 const FIELD_PATH = 1;
@@ -20,15 +35,18 @@ const LINE_FEED = 0x0a;
  */
 export class SignalFilter extends Duplex {
   readonly #socket: Socket;
-  readonly #wants: (signal: SignalHeader) => boolean;
+  readonly #options: SignalFilterOptions;
   /** The answer to AUTH EXTERNAL is one line of text; frames follow. */
   #framed = false;
   #rest: Buffer | undefined;
+  #noiseChunks = 0;
+  #noiseMs = 0;
+  #endLull: CancelTimer | undefined;
 
-  constructor(socket: Socket, wants: (signal: SignalHeader) => boolean) {
+  constructor(socket: Socket, options: SignalFilterOptions) {
     super();
     this.#socket = socket;
-    this.#wants = wants;
+    this.#options = options;
     socket.on("data", (chunk: Buffer) => this.#take(chunk));
     socket.on("end", () => this.push(null));
     socket.on("error", (error) => this.destroy(error));
@@ -38,6 +56,7 @@ export class SignalFilter extends Duplex {
   override _read(): void {}
 
   override _write(chunk: Buffer, _: BufferEncoding, done: (error?: Error | null) => void): void {
+    this.#resume();
     this.#socket.write(chunk, done);
   }
 
@@ -45,6 +64,7 @@ export class SignalFilter extends Duplex {
     items: { readonly chunk: Buffer }[],
     done: (error?: Error | null) => void,
   ): void {
+    this.#resume();
     this.#socket.write(Buffer.concat(items.map((item) => item.chunk)), done);
   }
 
@@ -53,6 +73,7 @@ export class SignalFilter extends Duplex {
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.#endLull?.();
     this.#socket.destroy();
     done(error);
   }
@@ -60,7 +81,8 @@ export class SignalFilter extends Duplex {
   #take(chunk: Buffer): void {
     if (this.destroyed) return;
     if (this.#framed) {
-      this.#takeFrames(chunk);
+      const passedOn = this.#takeFrames(chunk);
+      this.#listenForNoise(passedOn);
       return;
     }
     const end = chunk.indexOf(LINE_FEED) + 1;
@@ -69,22 +91,50 @@ export class SignalFilter extends Duplex {
     if (end > 0 && end < chunk.length) this.#takeFrames(chunk.subarray(end));
   }
 
-  #takeFrames(chunk: Buffer): void {
+  #listenForNoise(passedOn: boolean): void {
+    const nowMs = this.#options.clock.monotonicMs();
+    const isNoise = !passedOn && nowMs - this.#noiseMs < NOISE_GAP_MS;
+    this.#noiseChunks = isNoise ? this.#noiseChunks + 1 : 0;
+    this.#noiseMs = nowMs;
+    if (this.#noiseChunks < NOISE_CHUNKS || this.#options.isAwaited()) return;
+    this.#socket.pause();
+    this.#endLull = this.#options.clock.setTimer(LULL_MS, () => this.#resume());
+  }
+
+  #resume(): void {
+    if (this.#endLull === undefined) return;
+    this.#endLull();
+    this.#endLull = undefined;
+    this.#noiseMs = this.#options.clock.monotonicMs();
+    this.#socket.resume();
+  }
+
+  /** Whether anything was passed on. */
+  #takeFrames(chunk: Buffer): boolean {
     const data = this.#rest === undefined ? chunk : Buffer.concat([this.#rest, chunk]);
     let at = 0;
     let keptFrom = 0;
+    let kept = 0;
+    const keep = (end: number) => {
+      if (end > keptFrom) this.push(data.subarray(keptFrom, end));
+      kept += end - keptFrom;
+    };
     while (data.length - at >= HEADER_BYTES) {
       const fieldsBytes = readUint32(data, at, at + 12);
       const bytes = HEADER_BYTES + Math.ceil(fieldsBytes / 8) * 8 + readUint32(data, at, at + 4);
       if (data.length - at < bytes) break;
-      if (data[at + 1] === TYPE_SIGNAL && !this.#wants(signalHeader(data, at, fieldsBytes))) {
-        if (at > keptFrom) this.push(data.subarray(keptFrom, at));
+      if (
+        data[at + 1] === TYPE_SIGNAL &&
+        !this.#options.wants(signalHeader(data, at, fieldsBytes))
+      ) {
+        keep(at);
         keptFrom = at + bytes;
       }
       at += bytes;
     }
-    if (at > keptFrom) this.push(data.subarray(keptFrom, at));
+    keep(at);
     this.#rest = at < data.length ? data.subarray(at) : undefined;
+    return kept > 0;
   }
 }
 

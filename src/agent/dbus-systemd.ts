@@ -92,6 +92,7 @@ class DbusSystemd implements Systemd {
       logger: options.logger,
       callDeadlineMs: options.callDeadlineMs ?? 10_000,
       wants: (signal) => systemd?.wants(signal) ?? false,
+      isAwaiting: () => jobs.isWaiting,
       onSignal: (signal) => systemd?.receive(signal),
       setUp: subscribe,
       onLost: () => jobs.lose(),

@@ -4,9 +4,13 @@ import type { SystemdEvent, UnitStatus } from "./systemd.ts";
 
 /** Long enough for the handful of signals one change is made of, and short enough for "at once". */
 const GATHER_MS = 10;
-/** How soon a unit is read again; doubles while it keeps changing, so that a unit restarting in a loop costs one read a second. */
+/** How soon a unit is read again; doubles while it keeps changing, so that units restarting in a loop cost next to nothing. */
 const PACE_FIRST_MS = 50;
-const PACE_MAX_MS = 1_000;
+const PACE_MAX_MS = 5_000;
+/** A restless unit that has come to rest is read then, whatever its pace. */
+const REST_MS = 1_500;
+/** After so long a rest it is like one that never was restless. */
+const CALM_MS = 3_000;
 
 interface Pace {
   readonly readMs: number;
@@ -31,6 +35,8 @@ export class SystemdEvents {
   readonly #subscribers = new Set<Subscriber>();
   readonly #dirty = new Set<string>();
   readonly #paces = new Map<string, Pace>();
+  /** When a unit was last said to have changed. */
+  readonly #heardMs = new Map<string, number>();
   readonly #told = new Map<string, string>();
   #timer: { readonly dueMs: number; readonly cancel: CancelTimer } | undefined;
   #reading = false;
@@ -44,7 +50,11 @@ export class SystemdEvents {
   }
 
   changed(unit: string): void {
+    const nowMs = this.#options.clock.monotonicMs();
+    const isCalm = nowMs - (this.#heardMs.get(unit) ?? 0) > CALM_MS;
+    this.#heardMs.set(unit, nowMs);
     if (this.#dirty.has(unit)) return;
+    if (isCalm) this.#paces.delete(unit);
     this.#dirty.add(unit);
     this.#schedule();
   }
@@ -53,6 +63,7 @@ export class SystemdEvents {
   forget(unit: string): void {
     this.#dirty.delete(unit);
     this.#paces.delete(unit);
+    this.#heardMs.delete(unit);
     this.#told.delete(unit);
   }
 
@@ -105,16 +116,15 @@ export class SystemdEvents {
 
   #dueMs(unit: string, nowMs: number): number {
     const pace = this.#paces.get(unit);
-    return Math.max(nowMs + GATHER_MS, pace === undefined ? 0 : pace.readMs + pace.intervalMs);
+    if (pace === undefined) return nowMs + GATHER_MS;
+    const restMs = (this.#heardMs.get(unit) ?? nowMs) + REST_MS;
+    return Math.max(nowMs + GATHER_MS, Math.min(pace.readMs + pace.intervalMs, restMs));
   }
 
   /** Never rejects for an operating failure: after one, the connection's return makes a resync. */
   async #read(): Promise<void> {
     const nowMs = this.#options.clock.monotonicMs();
-    const due = [...this.#dirty].filter((unit) => {
-      const pace = this.#paces.get(unit);
-      return pace === undefined || pace.readMs + pace.intervalMs <= nowMs + GATHER_MS;
-    });
+    const due = [...this.#dirty].filter((unit) => this.#dueMs(unit, nowMs) <= nowMs + GATHER_MS);
     this.#reading = true;
     for (const unit of due) {
       this.#dirty.delete(unit);
@@ -143,9 +153,8 @@ export class SystemdEvents {
 }
 
 function nextPace(pace: Pace | undefined, nowMs: number): Pace {
-  const quiet = pace === undefined || nowMs - pace.readMs > 2 * pace.intervalMs + PACE_MAX_MS;
-  const intervalMs = quiet ? PACE_FIRST_MS : Math.min(PACE_MAX_MS, 2 * pace.intervalMs);
-  return { readMs: nowMs, intervalMs };
+  const intervalMs = pace === undefined ? PACE_FIRST_MS : 2 * pace.intervalMs;
+  return { readMs: nowMs, intervalMs: Math.min(PACE_MAX_MS, intervalMs) };
 }
 
 async function* follow(

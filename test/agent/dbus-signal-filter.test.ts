@@ -1,0 +1,111 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { connect, createServer, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import fc from "fast-check";
+import { SignalFilter, type SignalHeader } from "../../src/agent/dbus-signal-filter.ts";
+import { systemClock } from "../../src/runtime/system-clock.ts";
+
+interface Frame {
+  readonly type: number;
+  readonly serial: number;
+  readonly path?: string;
+  readonly interface?: string;
+  readonly member?: string;
+  readonly sender?: string;
+  readonly replySerial?: number;
+  readonly signature?: string;
+  readonly body?: readonly unknown[];
+}
+
+/** The package's own writer of messages, which it does not export with types. */
+const { marshall } = createRequire(import.meta.url)("dbus-native/lib/message.js") as {
+  marshall(frame: Frame): Buffer;
+};
+
+const frames = fc.array(
+  fc.record({ isSignal: fc.boolean(), wanted: fc.boolean(), text: fc.string({ maxLength: 40 }) }),
+  { maxLength: 12 },
+);
+
+function frameOf(
+  index: number,
+  spec: { isSignal: boolean; wanted: boolean; text: string },
+): Buffer {
+  const common = { serial: index + 1, sender: ":1.3", signature: "su", body: [spec.text, index] };
+  const name = spec.wanted ? "Wanted" : "Other";
+  return marshall(
+    spec.isSignal
+      ? { ...common, type: 4, path: `/unit/${name}`, interface: "a.b", member: `Member${name}` }
+      : { ...common, type: 2, replySerial: 7 },
+  );
+}
+
+/** Sends chunks to a filter and gives what comes out until the other side ends. */
+async function passed(chunks: readonly Buffer[], seen: SignalHeader[]): Promise<Buffer> {
+  const directory = await mkdtemp(join(tmpdir(), "fleet-ts-filter-"));
+  const path = join(directory, "bus");
+  const server = createServer(async (socket: Socket) => {
+    socket.setNoDelay();
+    for (const chunk of chunks) {
+      socket.write(chunk);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    socket.end();
+  });
+  await new Promise<void>((resolve) => {
+    server.listen(path, resolve);
+  });
+  const filter = new SignalFilter(connect(path), {
+    clock: systemClock,
+    isAwaited: () => false,
+    wants: (signal) => {
+      seen.push(signal);
+      return signal.path === "/unit/Wanted";
+    },
+  });
+  const out: Buffer[] = [];
+  for await (const chunk of filter) out.push(chunk as Buffer);
+  await new Promise((resolve) => server.close(resolve));
+  await rm(directory, { recursive: true });
+  return Buffer.concat(out);
+}
+
+test("SignalFilter passes on all but unwanted signals, byte for byte, however the stream is cut", async () => {
+  const greeting = Buffer.from("OK 0123456789abcdef\r\n");
+  await fc.assert(
+    fc.asyncProperty(
+      frames,
+      fc.array(fc.integer({ min: 1, max: 90 }), { maxLength: 30 }),
+      async (specs, cuts) => {
+        const all = specs.map((spec, index) => frameOf(index, spec));
+        const stream = Buffer.concat([greeting, ...all]);
+        const chunks: Buffer[] = [];
+        let at = 0;
+        for (const cut of cuts) {
+          chunks.push(stream.subarray(at, at + cut));
+          at += cut;
+        }
+        chunks.push(stream.subarray(at));
+        const seen: SignalHeader[] = [];
+        const kept = all.filter((_, index) => !specs[index]?.isSignal || specs[index]?.wanted);
+        const out = await passed(
+          chunks.filter((chunk) => chunk.length > 0),
+          seen,
+        );
+        assert.deepEqual(out, Buffer.concat([greeting, ...kept]));
+        const names = specs
+          .filter((spec) => spec.isSignal)
+          .map((spec) => (spec.wanted ? "Wanted" : "Other"));
+        assert.deepEqual(
+          seen,
+          names.map((name) => ({ path: `/unit/${name}`, member: `Member${name}` })),
+        );
+      },
+    ),
+    { numRuns: 60 },
+  );
+});

@@ -7,7 +7,7 @@ import {
   machineRecord,
   rosterRecord,
 } from "../registry/records.ts";
-import type { KeyValue, Store } from "../registry/store.ts";
+import type { KeyValue, Revision, Store } from "../registry/store.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { withDeadline } from "../runtime/deadline.ts";
 import { errorMessage, FleetError } from "../runtime/errors.ts";
@@ -53,7 +53,7 @@ export async function acquirePresence(
   const key = keys.machine(host.machineId);
   for (;;) {
     signal.throwIfAborted();
-    const { items } = await store.read({ range: { key } }, { signal });
+    const { header, items } = await store.read({ range: { key } }, { signal });
     const item = items[0];
     if (item === undefined) {
       const held = await create(options, key, signal);
@@ -61,8 +61,9 @@ export async function acquirePresence(
       continue;
     }
     const record = decodeRecord(machineRecord, item.key, item.value);
+    const found = { item, record, revision: header.revision };
     if (record.bootId === host.bootId) {
-      const held = await takeOver(options, item, record, signal);
+      const held = await takeOver(options, found, signal);
       if (held !== undefined) return held;
       continue;
     }
@@ -70,8 +71,15 @@ export async function acquirePresence(
       why: "the machine's record of its last boot has not ended yet",
       ttlMs: record.ttlMs,
     });
-    await waitForEnd(options, item, record, signal);
+    await waitForEnd(options, found, signal);
   }
+}
+
+/** The machine's record as it was read at a revision. */
+interface FoundRecord {
+  readonly item: KeyValue;
+  readonly record: MachineRecord;
+  readonly revision: Revision;
 }
 
 async function create(
@@ -101,16 +109,16 @@ async function create(
 
 async function takeOver(
   options: PresenceOptions,
-  item: KeyValue,
-  record: MachineRecord,
+  found: FoundRecord,
   signal: AbortSignal,
 ): Promise<HeldPresence | undefined> {
   const { store, host, clock } = options;
+  const { item, record } = found;
   const sentMs = clock.monotonicMs();
   const alive = await store.keepLeaseAlive(record.leaseId, { signal });
   if (alive === undefined) {
     // The store is about to delete the record; wait for that instead of asking in a circle.
-    await waitForEnd(options, item, record, signal);
+    await waitForEnd(options, found, signal);
     return undefined;
   }
   const lease = new HeldLease({ store, clock, lease: alive, sentMs });
@@ -165,8 +173,7 @@ function rosterValue(
 /** Waits for the record to be deleted or changed. The margin covers the store's own granularity and a change of its leader. */
 async function waitForEnd(
   options: PresenceOptions,
-  item: KeyValue,
-  record: MachineRecord,
+  { item, record, revision }: FoundRecord,
   signal: AbortSignal,
 ): Promise<void> {
   const { store, clock, host } = options;
@@ -190,7 +197,8 @@ async function waitForEnd(
       async (ended) => {
         const watch = store.watch({
           range: { key: item.key },
-          fromRevision: item.modRevision + 1,
+          // Not from the record's own revision: that may be compacted long since.
+          fromRevision: revision + 1,
           signal: ended,
         });
         for await (const batch of watch) if (batch !== undefined) return;

@@ -14,6 +14,7 @@ import {
 export class LossTracker {
   readonly #rules: Omit<LossRules, "graceUntilMs">;
   #graceUntilMs = Number.NEGATIVE_INFINITY;
+  #bootGraceUntilMs = Number.NEGATIVE_INFINITY;
   #absences: Absences | undefined;
   #judgement: LossJudgement = NOTHING_LOST;
 
@@ -25,18 +26,26 @@ export class LossTracker {
     return this.#judgement;
   }
 
-  /** No absence counts until then. */
+  /** The registry was out of reach: until then no absence counts, for whoever is late has the same reason. */
   holdUntil(graceUntilMs: number): void {
     this.#graceUntilMs = Math.max(this.#graceUntilMs, graceUntilMs);
   }
 
+  /** The cluster is being switched on: until then no absence counts, or until every machine has been there. */
+  holdUntilAllPresent(graceUntilMs: number): void {
+    this.#bootGraceUntilMs = graceUntilMs;
+  }
+
   /** Looks again; gives the machines of which something else is to be believed now. */
   update(cluster: ClusterState, nowMs: number): readonly string[] {
-    this.#absences = trackAbsences(this.#absences, presenceNow(cluster), nowMs);
+    const now = presenceNow(cluster);
+    if (now.absent.size === 0) this.#bootGraceUntilMs = Number.NEGATIVE_INFINITY;
+    this.#absences = trackAbsences(this.#absences, now, nowMs);
+    const graceUntilMs = Math.max(this.#graceUntilMs, this.#bootGraceUntilMs);
     const before = this.#judgement;
     const after = judgeLosses(this.#absences, {
       nowMs,
-      rules: { ...this.#rules, graceUntilMs: this.#graceUntilMs },
+      rules: { ...this.#rules, graceUntilMs },
       isConfirmed: (id) => cluster.machine(id)?.operator?.record.evacuate === true,
     });
     this.#judgement = after;

@@ -75,10 +75,10 @@ export class LeaderSession {
     const isAlone = cluster.machineIds.every(
       (id) => id === machineId || !isPresent(cluster.machine(id)),
     );
+    const graceUntilMs = clock.monotonicMs() + tuning.bootGraceMs;
     // What cannot be seen may not be back yet, or the store may have been away and taken its leases with it.
-    if (isAlone || lostStore || !isFirst) {
-      this.#losses.holdUntil(clock.monotonicMs() + tuning.bootGraceMs);
-    }
+    if (lostStore || !isFirst) this.#losses.holdUntil(graceUntilMs);
+    else if (isAlone) this.#losses.holdUntilAllPresent(graceUntilMs);
     for (const unit of cluster.units.keys()) dirty.units.add(unit);
     // With every unit dirty no machine has to be.
     dirty.machines.clear();

@@ -85,6 +85,7 @@ export class Agent {
       keys,
       random: options.random,
       persistent: host.persistent,
+      volatile: host.volatile,
     });
     this.#holdings = new Holdings({ systemd, records: host.volatile });
     this.#assignments = new Assignments({ keys, machineId, logger });
@@ -292,11 +293,11 @@ export class Agent {
     const loop = (name: string, pass: (running: AbortSignal) => Promise<number | undefined>) =>
       new Loop({ name, clock, random, logger, backoff: LOOP_BACKOFF, pass });
     let assigned = false;
-    const tasks = loop("agent", async (running) =>
-      assigned && !this.#rejoining && presence.lease.isValid()
-        ? this.#runner.pass(running)
-        : undefined,
-    );
+    const tasks = loop("agent", async (running) => {
+      await this.#trust.remember();
+      if (!assigned || this.#rejoining || !presence.lease.isValid()) return undefined;
+      return this.#runner.pass(running);
+    });
     const states = loop("states", async (running) => {
       const againMs = await this.#publisher.flush(running);
       this.#wakeLeave?.();

@@ -35,6 +35,8 @@ interface Membership {
 }
 
 const RECORD = "cluster";
+/** In the volatile folder: what units that run may rest on, in case the process is killed. */
+const SEEN_RECORD = "seen";
 /** How far the stored revision may lag behind; each write costs an fsync. */
 const REVISION_SAVE_STEP = 1_000;
 
@@ -43,6 +45,7 @@ export interface ClusterTrustOptions {
   readonly keys: Keys;
   readonly random: Random;
   readonly persistent: RecordFolder;
+  readonly volatile: RecordFolder;
 }
 
 export class ClusterTrust {
@@ -51,6 +54,8 @@ export class ClusterTrust {
   #seenRevision: Revision = 0;
   /** Whether the membership is on disk. */
   #confirmed = false;
+  /** As of the volatile record. */
+  #rememberedRevision: Revision = 0;
 
   constructor(options: ClusterTrustOptions) {
     this.#options = options;
@@ -73,6 +78,7 @@ export class ClusterTrust {
     if (this.#membership === undefined) {
       this.#membership = await this.#stored();
       this.#confirmed = this.#membership !== undefined;
+      this.saw(await this.#remembered());
     }
     this.saw(this.#membership?.revision ?? 0);
     const { header, clusterId } = await this.#readClusterId(call);
@@ -131,6 +137,20 @@ export class ClusterTrust {
     await this.#options.persistent.write(RECORD, JSON.stringify(membership));
     this.#membership = membership;
     this.#confirmed = true;
+    this.#rememberedRevision = 0;
+    await this.remember();
+  }
+
+  /**
+   * To be called before units are touched for what was seen: a process that is killed after that is not to take an older registry, in
+   * which these units are unknown, for the right one. Cheap, for it need not survive the boot: the units do not either.
+   */
+  async remember(): Promise<void> {
+    const revision = this.#seenRevision;
+    if (!this.#confirmed || revision === this.#rememberedRevision) return;
+    const { storeId } = this.membership();
+    await this.#options.volatile.write(SEEN_RECORD, JSON.stringify({ storeId, revision }));
+    this.#rememberedRevision = revision;
   }
 
   /** Notes on disk how far the registry was seen; worth a try, no more. */
@@ -185,6 +205,13 @@ export class ClusterTrust {
     return { header, clusterId: item && readClusterId(item) };
   }
 
+  async #remembered(): Promise<Revision> {
+    const text = await this.#options.volatile.read(SEEN_RECORD);
+    const seen = text === undefined ? undefined : parseSeen(text);
+    // Of the registry before the last rejoin: it says nothing of this one.
+    return seen?.storeId === this.#membership?.storeId ? (seen?.revision ?? 0) : 0;
+  }
+
   async #stored(): Promise<Membership | undefined> {
     const text = await this.#options.persistent.read(RECORD);
     if (text === undefined) return undefined;
@@ -204,17 +231,19 @@ function readClusterId(item: KeyValue): string {
 }
 
 function parseMembership(text: string): Membership | undefined {
+  const seen = parseSeen(text);
+  return typeof seen?.clusterId === "string" ? { ...seen, clusterId: seen.clusterId } : undefined;
+}
+
+function parseSeen(
+  text: string,
+): { storeId: string; revision: Revision; clusterId: unknown } | undefined {
   try {
     const json: unknown = JSON.parse(text);
     if (typeof json !== "object" || json === null) return undefined;
     const { clusterId, storeId, revision } = json as Record<string, unknown>;
-    if (
-      typeof clusterId !== "string" ||
-      typeof storeId !== "string" ||
-      typeof revision !== "number"
-    )
-      return undefined;
-    return { clusterId, storeId, revision };
+    if (typeof storeId !== "string" || typeof revision !== "number") return undefined;
+    return { storeId, revision, clusterId };
   } catch {
     return undefined;
   }

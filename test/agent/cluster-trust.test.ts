@@ -27,9 +27,14 @@ class MapFolder implements RecordFolder {
   }
 }
 
-function trustIn(world: VirtualWorld, persistent = new MapFolder()) {
+function trustIn(
+  world: VirtualWorld,
+  persistent = new MapFolder(),
+  volatile: RecordFolder = new MapFolder(),
+) {
   const { store, keys, random } = world;
-  return { trust: new ClusterTrust({ store, keys, random, persistent }), persistent };
+  const trust = new ClusterTrust({ store, keys, random, persistent, volatile });
+  return { trust, persistent, volatile };
 }
 
 describe("ClusterTrust", () => {
@@ -107,6 +112,22 @@ describe("ClusterTrust", () => {
     await trust.save();
     const verdict = await trustIn(world, persistent).trust.check();
     assert.deepEqual(verdict.type === "detached" && verdict.why.type, "older-revision");
+  });
+
+  test("remembers over a kill what units rest on, until an operator adopts what is there (I5)", async () => {
+    const world = openVirtualWorld();
+    const { trust, persistent, volatile } = trustIn(world);
+    await trust.check();
+    trust.saw(50);
+    await trust.remember();
+    const killed = trustIn(world, persistent, volatile).trust;
+    const verdict = await killed.check();
+    assert.deepEqual(verdict.type === "detached" && verdict.why.type, "older-revision");
+    await killed.adopt(await killed.found());
+    const tooEarly = await trustIn(world, persistent, volatile).trust.check();
+    assert.equal(tooEarly.type, "detached");
+    await killed.confirm();
+    assert.equal((await trustIn(world, persistent, volatile).trust.check()).type, "trusted");
   });
 
   test("is attached again once an operator adopts what is there", async () => {

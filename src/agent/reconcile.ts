@@ -43,6 +43,8 @@ export interface StartRecord {
    * while no daemon is there would be started again.
    */
   readonly begun?: boolean;
+  /** Its stop has been asked for: one that a daemon died over is asked for again, or it would pass for a unit stopped by hand. */
+  readonly stopping?: boolean;
 }
 
 export type AgentTask =
@@ -64,7 +66,8 @@ export type StopReason =
   | "unit-is-another"
   | "content-changed"
   | "restart-asked"
-  | "wanted-loaded";
+  | "wanted-loaded"
+  | "stop-unfinished";
 export type WriteReason = "not-on-disk" | "content-changed";
 export type StartReason =
   | "wanted-launched"
@@ -103,7 +106,7 @@ function whyStop(desired: DesiredUnit, start: StartRecord): StopReason | undefin
   if (desired.target === "loaded") return "wanted-loaded";
   if (start.effective !== desired.effective) return "content-changed";
   if (start.restarts !== desired.restarts) return "restart-asked";
-  return undefined;
+  return start.stopping === true ? "stop-unfinished" : undefined;
 }
 
 function startReason(stopped: StopReason | undefined): StartReason {

@@ -388,6 +388,10 @@ export class TaskRunner {
 
   async #stop(task: AgentTask, signal: AbortSignal): Promise<void> {
     const { systemd, holdings, logger } = this.#options;
+    const start = holdings.start(task.unit);
+    // Of what has ended by itself nothing is stopped, so nothing has to be made good.
+    if (start !== undefined && holdings.isRunning(task.unit))
+      await holdings.setStart(task.unit, { ...start, stopping: true });
     await systemd.stop(task.unit, signal);
     await holdings.clearStart(task.unit);
     await holdings.refreshUnit(task.unit);

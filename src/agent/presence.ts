@@ -10,7 +10,7 @@ import {
 import type { KeyValue, Revision, Store } from "../registry/store.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { withDeadline } from "../runtime/deadline.ts";
-import { errorMessage, FleetError } from "../runtime/errors.ts";
+import { errorMessage, FleetError, isFleetError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { Host } from "./host.ts";
 
@@ -170,50 +170,59 @@ function rosterValue(
   });
 }
 
-/** Waits for the record to be deleted or changed. The margin covers the store's own granularity and a change of its leader. */
+/** So often the record is read again while it is waited for. */
+const LOOKS = 4;
+
+/**
+ * Waits for the record to be deleted or changed, as long as a lease can last while the registry answers: a registry that was away gives every lease a full
+ * ttl again, so a read that fails ends the wait, and the next one begins anew. The margin covers the store's own granularity and a change of its leader.
+ */
 async function waitForEnd(
   options: PresenceOptions,
-  { item, record, revision }: FoundRecord,
+  found: FoundRecord,
   signal: AbortSignal,
 ): Promise<void> {
-  const { store, clock, host } = options;
-  const deadlineMs = record.ttlMs + Math.max(3_000, record.ttlMs / 3);
-  const duplicate = async () => {
-    const mine = (await options.describe()).address;
-    return new FleetError(
-      "duplicate-machine",
-      `machine id ${host.machineId} is in use by another machine (${record.address || "no address"}, boot ${record.bootId}; ` +
-        `this one: ${mine || "no address"}, boot ${host.bootId}): give one of them a new /etc/machine-id (systemd-machine-id-setup)`,
-    );
-  };
+  const { store, host } = options;
+  const { item, record } = found;
+  const waitMs = record.ttlMs + Math.max(3_000, record.ttlMs / 3);
+  for (let look = 0; look < LOOKS; look += 1) {
+    if (await endsWithin(options, found, { waitMs: waitMs / LOOKS, signal })) return;
+    const { items } = await store.read({ range: { key: item.key } }, { signal });
+    if (items[0]?.modRevision !== item.modRevision) return;
+  }
+  const mine = (await options.describe()).address;
+  throw new FleetError(
+    "duplicate-machine",
+    `machine id ${host.machineId} is in use by another machine (${record.address || "no address"}, boot ${record.bootId}; ` +
+      `this one: ${mine || "no address"}, boot ${host.bootId}): give one of them a new /etc/machine-id (systemd-machine-id-setup)`,
+  );
+}
+
+async function endsWithin(
+  { store, clock }: PresenceOptions,
+  { item, revision }: FoundRecord,
+  { waitMs, signal }: { readonly waitMs: number; readonly signal: AbortSignal },
+): Promise<boolean> {
   try {
     await withDeadline(
       clock,
       {
-        deadlineMs,
+        deadlineMs: waitMs,
         signal,
         onDeadline: () => new FleetError("timed-out", "the record did not end"),
       },
       async (ended) => {
-        const watch = store.watch({
-          range: { key: item.key },
-          // Not from the record's own revision: that may be compacted long since.
-          fromRevision: revision + 1,
-          signal: ended,
-        });
+        // Not from the record's own revision: that may be compacted long since.
+        const fromRevision = revision + 1;
+        const watch = store.watch({ range: { key: item.key }, fromRevision, signal: ended });
         for await (const batch of watch) if (batch !== undefined) return;
       },
     );
+    return true;
   } catch (error) {
     signal.throwIfAborted();
-    if (error instanceof FleetError && error.code === "timed-out") throw await duplicate();
-    throw new FleetError(
-      "store-unavailable",
-      `cannot wait for the machine's old record: ${errorMessage(error)}`,
-      {
-        retriable: true,
-        cause: error,
-      },
-    );
+    if (isFleetError(error, "timed-out")) return false;
+    const message = `cannot wait for the machine's old record: ${errorMessage(error)}`;
+    throw new FleetError("store-unavailable", message, { retriable: true, cause: error });
   }
 }

@@ -2,7 +2,7 @@ import { openEmbeddedStore } from "../../src/registry/embedded-store.ts";
 import { SeededRandom } from "../../src/runtime/seeded-random.ts";
 import { VirtualClock } from "../../src/runtime/virtual-clock.ts";
 import { FaultStore, Link } from "../simulation/fault-store.ts";
-import { ProcessGate } from "../simulation/process-gate.ts";
+import { freeGate } from "../simulation/process-gate.ts";
 import { describeStoreContract } from "./store-contract.ts";
 
 // The simulation's way to the registry is the registry, as long as no fault is asked for.
@@ -14,7 +14,7 @@ describeStoreContract("embedded, over the simulation's faultless link", {
       inner,
       clock,
       link: new Link(),
-      gate: new ProcessGate({ kill: () => undefined }),
+      gate: freeGate(),
       life: new AbortController().signal,
       onTransaction: () => undefined,
     });

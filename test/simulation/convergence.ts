@@ -1,4 +1,3 @@
-import { isRunning } from "../../src/agent/systemd.ts";
 import { ClusterState } from "../../src/cluster/cluster-state.ts";
 import { readRequirements } from "../../src/cluster/read-requirements.ts";
 import { plan } from "../../src/engine/plan.ts";

@@ -42,6 +42,13 @@ export class SystemdInvariants {
   readonly #options: InvariantsOptions;
   /** The last start of each unit that was not followed by a stop, by machine and unit. */
   readonly #starts = new Map<string, FleetStart>();
+  readonly #doubts: {
+    readonly invariant: string;
+    readonly sentence: string;
+    readonly unit: string;
+    readonly machine: SimMachine;
+    readonly atMs: number;
+  }[] = [];
 
   constructor(options: InvariantsOptions) {
     this.#options = options;
@@ -60,6 +67,15 @@ export class SystemdInvariants {
   forget(machine: SimMachine): void {
     for (const key of [...this.#starts.keys()]) {
       if (key.startsWith(`${machine.id}/`)) this.#starts.delete(key);
+    }
+  }
+
+  /** Settles what could not be judged before everything of this instant was known. */
+  afterInstant(): void {
+    for (const { invariant, sentence, unit, machine, atMs } of this.#doubts.splice(0)) {
+      const key = this.#options.keys.assignment(machine.id, unit);
+      const wasWithdrawn = this.#options.log.wasAbsentSince(key, atMs);
+      if (invariant !== "I5" || !wasWithdrawn) this.#violate(invariant, sentence);
     }
   }
 
@@ -97,6 +113,7 @@ export class SystemdInvariants {
 
   #onStart(daemon: SimDaemon, unit: string): (outcome: string) => void {
     const { machine } = daemon;
+    daemon.unfinished.delete(unit);
     const record = startRecord(machine, unit);
     if (record?.outcome !== "pending") {
       this.#violate("start edge", `${machine.name} started ${unit} without remembering it first`);
@@ -124,9 +141,22 @@ export class SystemdInvariants {
       this.#violate("I4", `${where} although it cannot reach the registry`);
     } else if (!this.#isTrusted(machine, state) && !isLagging) {
       this.#violate("I5", `${where} although the registry is not the one it belongs to`);
-    } else if (!daemon.isLeaving && !machine.memory.isStopping) {
+    } else if (daemon.unfinished.has(unit) || daemon.isLeaving || machine.memory.isStopping) {
+      daemon.unfinished.add(unit);
+    } else {
       const why = this.#whyNotStop(daemon, unit, record);
-      if (why !== undefined) this.#violate(why.invariant, `${where} although ${why.sentence}`);
+      if (why !== undefined) {
+        const { invariant, sentence } = why;
+        const atMs = this.#options.nowMs();
+        this.#doubts.push({
+          invariant,
+          sentence: `${where} although ${sentence}`,
+          unit,
+          machine,
+          atMs,
+        });
+      }
+      daemon.unfinished.add(unit);
     }
     this.#starts.delete(key);
   }
@@ -250,7 +280,7 @@ export class SystemdInvariants {
     start: StartRecord | undefined,
     state: RegistryState,
   ): string | undefined {
-    const { keys, nowMs } = this.#options;
+    const { keys, log, nowMs } = this.#options;
     const wanted = read<UnitRecord>(state.get(keys.unit(unit)));
     if (wanted === undefined || wanted.record.desired === "inactive" || wanted.record.global) {
       return undefined;
@@ -263,6 +293,7 @@ export class SystemdInvariants {
       const isAsked = blocked?.record.reasons.some(
         ({ reason }) => reason.type === "stopping" && reason.machineId === machine.id,
       );
+      if (log.deletedMs(keys.assignment(machine.id, unit)) >= attachedMs) return undefined;
       return isAsked === true ? undefined : "nobody asked it to make way, and it is nowhere else";
     }
     const holder = placement.record.machine;

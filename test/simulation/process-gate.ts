@@ -7,7 +7,13 @@ export interface KillPoint {
 export interface GateOptions {
   /** Ends the process at once (kill -9). Called by the gate when its kill point is reached. */
   readonly kill: () => void;
+  readonly nowMs: () => number;
+  /** It asks and asks, and time stands still meanwhile. */
+  readonly onBusy: (stack: string) => void;
 }
+
+/** So many calls within one instant are a loop that waits for nothing. */
+const CALLS_MAX = 3_000;
 
 /**
  * What stands between a process and everything outside it. A dead process has no further effect and hears nothing; a frozen one neither, until it
@@ -20,6 +26,8 @@ export class ProcessGate {
   #thawed: PromiseWithResolvers<void> | undefined;
   #effects = 0;
   #killPoint: KillPoint | undefined;
+  #instantMs = 0;
+  #callsThen = 0;
 
   constructor(options: GateOptions) {
     this.#options = options;
@@ -69,12 +77,14 @@ export class ProcessGate {
 
   /** Does something outside that only asks. */
   async ask<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#isBusy()) await never();
     if (this.#state !== "alive") await this.passage();
     return await this.#answer(work());
   }
 
   /** Does something outside that changes something. `underway`: its effect is there as soon as it was asked for, long before it is answered. */
   async effect<T>(work: () => Promise<T>, options: { underway?: boolean } = {}): Promise<T> {
+    if (this.#isBusy()) await never();
     if (this.#state !== "alive") await this.passage();
     this.#effects += 1;
     const point = this.#killPoint;
@@ -90,6 +100,14 @@ export class ProcessGate {
     return await never();
   }
 
+  #isBusy(): boolean {
+    const nowMs = this.#options.nowMs();
+    this.#callsThen = nowMs === this.#instantMs ? this.#callsThen + 1 : 0;
+    this.#instantMs = nowMs;
+    if (this.#callsThen === CALLS_MAX) this.#options.onBusy(new Error("busy").stack ?? "");
+    return this.#callsThen >= CALLS_MAX;
+  }
+
   async #answer<T>(answer: Promise<T>): Promise<T> {
     try {
       const value = await answer;
@@ -100,6 +118,12 @@ export class ProcessGate {
       throw error;
     }
   }
+}
+
+/** Of a process that nothing befalls. */
+export function freeGate(): ProcessGate {
+  const nothing = () => undefined;
+  return new ProcessGate({ kill: nothing, nowMs: () => Number.NaN, onBusy: nothing });
 }
 
 /** A dead process waits for nothing and nobody: what it would go on with is never run. */

@@ -38,7 +38,11 @@ export class RegistryLog {
   readonly #pending: { readonly atMs: number; readonly batch: WatchBatch }[] = [];
   readonly #sent = new Map<number, Sent>();
   /** Values a key had, newest last, with when they went. */
-  readonly #past = new Map<string, { readonly untilMs: number; readonly value: string }[]>();
+  readonly #past = new Map<
+    string,
+    { readonly untilMs: number; readonly value: string | undefined }[]
+  >();
+  readonly #deletedMs = new Map<string, number>();
   #watching = new AbortController();
   #lastSwapMs = Number.NEGATIVE_INFINITY;
 
@@ -71,7 +75,19 @@ export class RegistryLog {
   valuesSince(key: string, sinceMs: number): readonly string[] {
     const past = (this.#past.get(key) ?? []).filter(({ untilMs }) => untilMs >= sinceMs);
     const now = this.#state.get(key);
-    return [...past.map(({ value }) => value), ...(now === undefined ? [] : [now.value])];
+    return [...past.map(({ value }) => value), now?.value].filter((value) => value !== undefined);
+  }
+
+  /** When the key was last deleted, as of the last flush. */
+  deletedMs(key: string): number {
+    return this.#deletedMs.get(key) ?? Number.NEGATIVE_INFINITY;
+  }
+
+  wasAbsentSince(key: string, sinceMs: number): boolean {
+    if (!this.#state.has(key)) return true;
+    return (this.#past.get(key) ?? []).some(
+      ({ untilMs, value }) => untilMs >= sinceMs && value === undefined,
+    );
   }
 
   /** Another state has been put in place under the clients. */
@@ -120,16 +136,20 @@ export class RegistryLog {
     const key = change.type === "put" ? change.item.key : change.key;
     const old = this.#state.get(key);
     before.was(key, old);
-    if (old !== undefined) {
-      const past = this.#past.get(key) ?? [];
-      past.push({ untilMs: atMs, value: old.value });
-      if (past.length > 8) past.shift();
-      this.#past.set(key, past);
-    }
+    const past = this.#past.get(key) ?? [];
+    past.push({ untilMs: atMs, value: old?.value });
+    if (past.length > PAST_MAX) past.shift();
+    this.#past.set(key, past);
     if (change.type === "put") this.#state.set(key, change.item);
-    else this.#state.delete(key);
+    else {
+      this.#state.delete(key);
+      this.#deletedMs.set(key, atMs);
+    }
   }
 }
+
+/** So many earlier values of a key are remembered. */
+const PAST_MAX = 12;
 
 /** The state before some keys changed, without a copy. */
 class Overlay implements RegistryState {

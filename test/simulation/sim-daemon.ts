@@ -25,6 +25,7 @@ export interface SimDaemonOptions {
   readonly observer: (daemon: SimDaemon) => SystemdObserver;
   readonly onTransaction: OnTransaction;
   readonly onStatus: (daemon: SimDaemon, status: AgentStatus) => void;
+  readonly onBusy: (stack: string) => void;
   /** The process has ended: by itself (an error, or none), or killed. */
   readonly onEnd: (daemon: SimDaemon, error: unknown) => void;
 }
@@ -41,6 +42,8 @@ export class SimDaemon {
   isLeaving = false;
   isEnding = false;
   attachedMs = Number.POSITIVE_INFINITY;
+  /** Units whose stop an earlier daemon has asked for, or this one, without seeing its end. */
+  readonly unfinished = new Set<string>();
   diedMs = Number.POSITIVE_INFINITY;
   readonly #options: SimDaemonOptions;
   readonly #clock: ProcessClock;
@@ -54,9 +57,16 @@ export class SimDaemon {
     const { machine, keys, logger } = options;
     this.#options = options;
     this.machine = machine;
+    for (const [name, text] of machine.volatile) {
+      if (text.includes('"stopping":true')) this.unfinished.add(name.replace("started/", ""));
+    }
     const random = new SeededRandom(options.seed);
     this.nonce = random.id();
-    this.gate = new ProcessGate({ kill: () => this.kill() });
+    this.gate = new ProcessGate({
+      kill: () => this.kill(),
+      nowMs: () => machine.clock.monotonicMs(),
+      onBusy: options.onBusy,
+    });
     this.#clock = new ProcessClock(machine.clock);
     this.#systemd = new MemorySystemd(machine.memory);
     const clock = this.#clock;

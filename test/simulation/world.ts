@@ -12,7 +12,7 @@ import { VirtualClock } from "../../src/runtime/virtual-clock.ts";
 import { FaultStore, Link } from "./fault-store.ts";
 import { LAG_MS, SystemdInvariants } from "./invariants.ts";
 import type { Action, Command } from "./plan.ts";
-import { ProcessGate } from "./process-gate.ts";
+import { freeGate } from "./process-gate.ts";
 import { RegistryInvariants } from "./registry-invariants.ts";
 import { type Entry, RegistryLog, type Sender } from "./registry-log.ts";
 import { SimDaemon } from "./sim-daemon.ts";
@@ -102,7 +102,7 @@ export class World {
         inner: this.store,
         clock,
         link: this.#operatorLink,
-        gate: new ProcessGate({ kill: () => undefined }),
+        gate: freeGate(),
         life: new AbortController().signal,
         onTransaction: (transaction, result) =>
           this.#sent({ type: "operator" }, transaction, result),
@@ -134,6 +134,7 @@ export class World {
 
   #afterInstant(): void {
     this.log.flush();
+    this.#systemdInvariants.afterInstant();
     const last = this.#snapshots.at(-1);
     if (last === undefined || this.nowMs - last.atMs >= SNAPSHOT_INTERVAL_MS) {
       this.#snapshots.push({ atMs: this.nowMs, snapshot: this.store.snapshot() });
@@ -224,6 +225,7 @@ export class World {
       }),
       onTransaction: (transaction, result) => this.#sent(sender(daemon), transaction, result),
       onStatus: (_, status) => this.#trace(`${machine.name} is ${JSON.stringify(status)}`),
+      onBusy: (stack) => this.violate("bug", `the daemon of ${machine.name} never rests: ${stack}`),
       onEnd: (ended, error) => this.#daemonEnded(ended, error),
     });
     machine.daemon = daemon;

@@ -20,7 +20,13 @@ export type DetachedReason =
   | { readonly type: "other-cluster"; readonly found: string; readonly stored: string }
   /** The id is the same, but another store answers: it was restored or set up anew. */
   | { readonly type: "other-store" }
-  | { readonly type: "older-revision"; readonly found: Revision; readonly seen: Revision };
+  | OlderRevision;
+
+interface OlderRevision {
+  readonly type: "older-revision";
+  readonly found: Revision;
+  readonly seen: Revision;
+}
 
 export interface FoundCluster {
   readonly header: StoreHeader;
@@ -32,6 +38,8 @@ interface Membership {
   readonly storeId: string;
   /** At least this revision was seen. Written now and then, so it may lag behind what was seen in memory. */
   readonly revision: Revision;
+  /** The registry was once found older than that. It grows again, so this is kept until `rejoin`. */
+  readonly older?: OlderRevision | undefined;
 }
 
 const RECORD = "cluster";
@@ -81,16 +89,23 @@ export class ClusterTrust {
       this.saw(await this.#remembered());
     }
     this.saw(this.#membership?.revision ?? 0);
+    // The answer may be older than what a watch tells while it is under way.
+    const seen = this.#seenRevision;
     const { header, clusterId } = await this.#readClusterId(call);
     if (this.#membership === undefined) return this.#join(call);
-    const why = this.judge(header, clusterId);
+    const why = this.judge(header, clusterId, seen);
+    if (why?.type === "older-revision") await this.#keepOlder(why);
     if (why !== undefined) return { type: "detached", why };
     await this.#keep(header);
     return { type: "trusted", clusterId: this.#membership.clusterId };
   }
 
   /** Pure part of `check`: undefined means trusted. */
-  judge(header: StoreHeader, clusterId: string | undefined): DetachedReason | undefined {
+  judge(
+    header: StoreHeader,
+    clusterId: string | undefined,
+    seen: Revision = this.#seenRevision,
+  ): DetachedReason | undefined {
     const stored = this.#membership;
     if (stored === undefined) return undefined;
     if (clusterId === undefined) return { type: "no-cluster" };
@@ -98,9 +113,8 @@ export class ClusterTrust {
       return { type: "other-cluster", found: clusterId, stored: stored.clusterId };
     }
     if (header.storeId !== stored.storeId) return { type: "other-store" };
-    if (header.revision < this.#seenRevision) {
-      return { type: "older-revision", found: header.revision, seen: this.#seenRevision };
-    }
+    if (stored.older !== undefined) return stored.older;
+    if (header.revision < seen) return { type: "older-revision", found: header.revision, seen };
     return undefined;
   }
 
@@ -159,6 +173,13 @@ export class ClusterTrust {
     await this.confirm().catch((error: unknown) => {
       if (!isFleetError(error, "host-io")) throw error;
     });
+  }
+
+  /** The older registry grows beyond what was seen of the right one: from then on only this record tells them apart. */
+  async #keepOlder(older: OlderRevision): Promise<void> {
+    assert(this.#membership !== undefined);
+    this.#membership = { ...this.#membership, older };
+    await this.#options.persistent.write(RECORD, JSON.stringify(this.#membership));
   }
 
   async #keep(header: StoreHeader): Promise<void> {
@@ -232,18 +253,25 @@ function readClusterId(item: KeyValue): string {
 
 function parseMembership(text: string): Membership | undefined {
   const seen = parseSeen(text);
-  return typeof seen?.clusterId === "string" ? { ...seen, clusterId: seen.clusterId } : undefined;
+  if (typeof seen?.clusterId !== "string") return undefined;
+  const { clusterId, storeId, revision } = seen;
+  return { clusterId, storeId, revision, older: seen.older as OlderRevision | undefined };
 }
 
-function parseSeen(
-  text: string,
-): { storeId: string; revision: Revision; clusterId: unknown } | undefined {
+interface Seen {
+  readonly storeId: string;
+  readonly revision: Revision;
+  readonly clusterId?: unknown;
+  readonly older?: unknown;
+}
+
+function parseSeen(text: string): Seen | undefined {
   try {
     const json: unknown = JSON.parse(text);
     if (typeof json !== "object" || json === null) return undefined;
-    const { clusterId, storeId, revision } = json as Record<string, unknown>;
+    const { clusterId, storeId, revision, older } = json as Record<string, unknown>;
     if (typeof storeId !== "string" || typeof revision !== "number") return undefined;
-    return { storeId, revision, clusterId };
+    return { storeId, revision, clusterId, older };
   } catch {
     return undefined;
   }

@@ -130,6 +130,33 @@ describe("ClusterTrust", () => {
     assert.equal((await trustIn(world, persistent, volatile).trust.check()).type, "trusted");
   });
 
+  test("stays detached from an older state that has grown on, also over a restart, until an operator adopts it (I5)", async () => {
+    const world = openVirtualWorld();
+    const { trust, persistent } = trustIn(world);
+    await trust.check();
+    trust.saw(10);
+    const verdict = await trust.check();
+    assert.equal(verdict.type, "detached");
+    for (let write = 0; write < 20; write += 1)
+      await putRecord(world.store, "/elsewhere", { write });
+    assert.deepEqual(await trust.check(), verdict);
+    const next = trustIn(world, persistent).trust;
+    assert.deepEqual(await next.check(), verdict);
+    await next.adopt(await next.found());
+    await next.confirm();
+    assert.equal((await next.check()).type, "trusted");
+    assert.equal((await trustIn(world, persistent).trust.check()).type, "trusted");
+  });
+
+  test("does not mistake an answer for older that a watch has overtaken", async () => {
+    const world = openVirtualWorld();
+    const { trust } = trustIn(world);
+    await trust.check();
+    const answer = trust.check();
+    trust.saw(1_000);
+    assert.equal((await answer).type, "trusted");
+  });
+
   test("is attached again once an operator adopts what is there", async () => {
     const world = openVirtualWorld();
     const { trust } = trustIn(world);

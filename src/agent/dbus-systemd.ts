@@ -121,7 +121,7 @@ class DbusSystemd implements Systemd {
     this.#manager = manager;
     this.#events = new SystemdEvents({
       clock,
-      read: (units) => this.status(units.filter((unit) => this.#paths.has(unitPath(unit)))),
+      read: (units) => this.#readStatuses(units.filter((unit) => this.#paths.has(unitPath(unit)))),
     });
     this.#writer = new UnitWriter({ manager, files, wallMs: () => clock.wallMs() });
     this.#unitJobs = new UnitJobs({ manager, connection, jobs, files, clock });
@@ -178,6 +178,10 @@ class DbusSystemd implements Systemd {
   }
 
   status(units: readonly string[], signal?: AbortSignal): Promise<readonly UnitStatus[]> {
+    return this.#events.readFor(units, () => this.#readStatuses(units, signal));
+  }
+
+  #readStatuses(units: readonly string[], signal?: AbortSignal): Promise<readonly UnitStatus[]> {
     return readStatuses(this.#manager, units, {
       isHeld: (unit) => this.#files.isHeld(unit),
       signal,

@@ -1,4 +1,4 @@
-import { mkdirSync, renameSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { lstatSync, mkdirSync, renameSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import type { DropIn, Manifest } from "../units/manifest.ts";
 import { templateOf, validateUnitName } from "../units/unit-name.ts";
@@ -172,6 +172,13 @@ export class UnitFiles {
       }
     }
     return found;
+  }
+
+  /** The file that systemd would load the unit from: of that name, in the first directory that has one. */
+  fragmentOf(unit: string, searchPath: readonly string[]): string | undefined {
+    return searchPath
+      .map((directory) => join(directory, unit))
+      .find((path) => lstatSync(path, { throwIfNoEntry: false }) !== undefined);
   }
 
   /** The unit of ours whose file `path` leads to: its file, its link or a link to either (Alias=). */

@@ -18,11 +18,14 @@ export interface UnitJobsOptions {
   readonly clock: Clock;
 }
 
+/** `startedAt` of a unit that systemd does not know. */
+const NEVER = 0;
 const STOP_AGAIN = { firstMs: 100, maxMs: 5_000 };
 
 /** Starting and stopping held units. A job is waited for until it ends, also over a loss of the connection. */
 export class UnitJobs {
   readonly #options: UnitJobsOptions;
+  #unitPath: readonly string[] | undefined;
 
   constructor(options: UnitJobsOptions) {
     this.#options = options;
@@ -32,13 +35,15 @@ export class UnitJobs {
     const { manager, files } = this.#options;
     const path = unitPath(unit);
     if (!files.isHeld(unit)) throw foreignUnit(unit, "it is not held here");
-    const fragment = await manager.text(path, UNIT_INTERFACE, "FragmentPath", {
-      about: unit,
-      signal,
-    });
-    if (!this.#isOwn(unit, fragment))
-      throw foreignUnit(unit, `the machine has it from ${fragment}`);
-    const before = await this.#startedAt(path, signal);
+    // Reading a property loads a unit that systemd has not in memory, only to be forgotten again: twice the work of the start.
+    const isLoaded = (await manager.loadedPath(unit, signal)) !== undefined;
+    const fragment = isLoaded
+      ? await manager.text(path, UNIT_INTERFACE, "FragmentPath", { about: unit, signal })
+      : files.fragmentOf(unit, await this.#searchPath(signal));
+    if (fragment === undefined || !this.#isOwn(unit, fragment)) {
+      throw foreignUnit(unit, `the machine has it from ${fragment ?? "elsewhere"}`);
+    }
+    const before = isLoaded ? await this.#startedAt(path, signal) : NEVER;
     let end = await this.#job(
       async () =>
         jobNumber(
@@ -137,13 +142,21 @@ export class UnitJobs {
     }
   }
 
-  #startedAt(path: string, signal?: AbortSignal): Promise<unknown> {
+  /** Monotonic microseconds. */
+  async #startedAt(path: string, signal?: AbortSignal): Promise<number> {
     const { manager } = this.#options;
-    return manager.property(path, UNIT_INTERFACE, "InactiveExitTimestampMonotonic", { signal });
+    const property = "InactiveExitTimestampMonotonic";
+    return Number(await manager.property(path, UNIT_INTERFACE, property, { signal }));
+  }
+
+  /** Where systemd looks for units; it never changes while systemd runs, and a new systemd has the same. */
+  async #searchPath(signal?: AbortSignal): Promise<readonly string[]> {
+    this.#unitPath ??= await this.#options.manager.searchPath(signal);
+    return this.#unitPath;
   }
 
   /** How a start job ended that nobody saw end. */
-  async #judge(path: string, before: unknown): Promise<string> {
+  async #judge(path: string, before: number): Promise<string> {
     const active = await this.#options.manager.text(path, UNIT_INTERFACE, "ActiveState");
     if (active === "failed") return "failed";
     if (active === "active" || active === "reloading") return "done";

@@ -59,6 +59,25 @@ export class SystemdEvents {
     this.#schedule();
   }
 
+  /**
+   * Somebody reads statuses for themselves: what they find is told as well, and need not be read again for what had changed before.
+   */
+  async readFor(
+    units: readonly string[],
+    read: () => Promise<readonly UnitStatus[]>,
+  ): Promise<readonly UnitStatus[]> {
+    const changed = units.filter((unit) => this.#dirty.delete(unit));
+    try {
+      const statuses = await read();
+      const due = new Set(changed);
+      for (const status of statuses) if (due.has(status.unit)) this.#tellStatus(status);
+      return statuses;
+    } catch (error) {
+      for (const unit of changed) this.changed(unit);
+      throw error;
+    }
+  }
+
   /** The unit is no longer ours. */
   forget(unit: string): void {
     this.#dirty.delete(unit);

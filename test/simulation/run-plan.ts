@@ -6,6 +6,8 @@ import { InvariantError, World } from "./world.ts";
 export interface RunResult {
   readonly trace: readonly string[];
   readonly virtualMs: number;
+  /** Of the daemons that run at the end, by machine. */
+  readonly effects: readonly number[];
 }
 
 const START_UP_MS = 2_000;
@@ -31,9 +33,10 @@ export async function runPlan(plan: Plan, options: { traces?: boolean } = {}): P
     await world.advance(plan.tailMs);
     await world.heal();
     await converge(world);
-    return { trace: world.trace, virtualMs: world.nowMs };
+    const effects = world.machines.map(({ daemon }) => daemon?.gate.effects ?? 0);
+    return { trace: world.trace, virtualMs: world.nowMs, effects };
   } catch (error) {
-    if (error instanceof Error) Object.assign(error, { trace: world.trace });
+    if (error instanceof InvariantError) error.trace = world.trace;
     throw error;
   } finally {
     await world.close();

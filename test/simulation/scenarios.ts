@@ -52,6 +52,14 @@ export const SCENARIOS: readonly Scenario[] = [
     tailMs: 45_000,
   }),
   scenario("the registry is wiped", { steps: [[10_000, { type: "wipe" }]], tailMs: 30_000 }),
+  scenario("the registry is wiped while a machine waits to hand back", {
+    units: [unit("slow")],
+    steps: [
+      [10_000, { type: "kill", machine: 0, downMs: 12_000 }],
+      [13_000, { type: "wipe" }],
+    ],
+    tailMs: 30_000,
+  }),
   scenario("the registry is restored from an older state", {
     steps: [
       [10_000, { type: "command", command: "replace", unit: unit("web1") }],
@@ -141,21 +149,45 @@ export const SCENARIOS: readonly Scenario[] = [
   }),
 ];
 
-/** One unit's life on one machine, with the daemon killed around its k-th effect. */
-export function killedAt(effect: number, moment: "before" | "after"): Scenario {
-  const web = unit("slow");
-  const commands = ["replace", "restart", "recreate", "load", "start", "destroy"] as const;
-  return scenario(`the daemon is killed ${moment} effect ${effect} of a unit's life`, {
+/** Where the daemon is killed: that of the leader, which holds the unit too, or one that is only an agent. */
+export const LIVES = ["leader", "agent"] as const;
+export type Life = (typeof LIVES)[number];
+const VICTIMS = { leader: { machine: 0, unit: "slow" }, agent: { machine: 1, unit: "pinned" } };
+
+/** One unit's life on one machine. Without a kill point nobody is killed. */
+export function lifeOf(
+  life: Life,
+  point?: { readonly effect: number; readonly moment: "before" | "after" },
+): Scenario {
+  const { machine, unit: name } = VICTIMS[life];
+  const commands = ["start", "replace", "restart", "recreate", "load", "start", "destroy"] as const;
+  const kill: readonly (readonly [number, Action])[] =
+    point === undefined ? [] : [[0, { type: "kill-at", machine, ...point, downMs: 2_000 }]];
+  const where = point === undefined ? "" : `, daemon killed ${point.moment} effect ${point.effect}`;
+  return scenario(`life of a unit (${life}${where})`, {
     units: [unit("logger")],
-    machines: 3,
     steps: [
-      [1_000, { type: "kill-at", machine: 1, effect, moment, downMs: 2_000 }],
-      [0, { type: "command", command: "start", unit: web }],
+      ...kill,
       ...commands.map((command): readonly [number, Action] => [
-        11_000,
-        { type: "command", command, unit: web },
+        command === "start" ? 1_000 : 16_000,
+        { type: "command", command, unit: unit(name) },
       ]),
     ],
-    tailMs: 11_000,
+    tailMs: 16_000,
   });
+}
+
+export const LIFE_EFFECTS_MAX = 200;
+
+/** All that have a name. */
+export function allScenarios(): readonly Scenario[] {
+  const found = [...SCENARIOS];
+  for (const life of LIVES) {
+    found.push(lifeOf(life));
+    for (let effect = 1; effect <= LIFE_EFFECTS_MAX; effect += 1) {
+      found.push(lifeOf(life, { effect, moment: "before" }));
+      found.push(lifeOf(life, { effect, moment: "after" }));
+    }
+  }
+  return found;
 }

@@ -3,27 +3,30 @@ import { describe, test } from "node:test";
 import { checkPlans, failureText, runTwice } from "./check-plans.ts";
 import { planText } from "./plan.ts";
 import { runPlan } from "./run-plan.ts";
-import { killedAt, SCENARIOS, type Scenario } from "./scenarios.ts";
+import { LIFE_EFFECTS_MAX, LIVES, lifeOf, SCENARIOS, type Scenario } from "./scenarios.ts";
 
 /** FLEET_SIM_SEED=N runs other plans. */
 const SEED = Number(process.env["FLEET_SIM_SEED"] ?? 1);
 const RUNS = 100;
-/** The story of `killedAt` has no more effects than that. */
-const EFFECTS = 75;
 
 describe("simulated cluster", () => {
   for (const scenario of SCENARIOS) {
     test(scenario.name, async () => await explained(scenario, () => runTwice(scenario.plan)));
   }
 
-  test("a daemon is killed between any two steps", async () => {
-    for (let effect = 1; effect <= EFFECTS; effect += 1) {
-      for (const moment of ["before", "after"] as const) {
-        const scenario = killedAt(effect, moment);
-        await explained(scenario, async () => void (await runPlan(scenario.plan)));
+  for (const life of LIVES) {
+    test(`the ${life}'s daemon is killed between any two steps of a unit's life`, async () => {
+      const { effects } = await runPlan(lifeOf(life).plan);
+      const last = Math.max(...effects);
+      assert.ok(last > 20 && last < LIFE_EFFECTS_MAX, `${last} effects`);
+      for (let effect = 1; effect <= last; effect += 1) {
+        for (const moment of ["before", "after"] as const) {
+          const scenario = lifeOf(life, { effect, moment });
+          await explained(scenario, async () => void (await runPlan(scenario.plan)));
+        }
       }
-    }
-  });
+    });
+  }
 
   test(`${RUNS} plans of faults, seed ${SEED}`, async () => {
     const failure = await checkPlans({ seed: SEED, runs: RUNS, twiceEvery: 10 });

@@ -50,7 +50,10 @@ export const WORKLOAD: readonly WorkUnit[] = [
     sim: ["StartMs=500", "ExitAfterMs=200", "ExitCode=1"],
     rests: "failed",
   }),
-  unit("slow", { sim: ["StopMs=8000", "PostMs=1000"] }),
+  unit("slow", {
+    service: ["Type=notify", ...SIMPLE],
+    sim: ["StartMs=6000", "StopMs=8000", "PostMs=1000"],
+  }),
   unit("flaky", {
     service: [...SIMPLE, "Restart=on-failure", "RestartSec=3s"],
     sim: ["ExitAfterMs=9000", "ExitCode=1"],

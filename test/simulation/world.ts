@@ -21,6 +21,8 @@ import { unitContent, WORKLOAD } from "./workload.ts";
 
 export class InvariantError extends Error {
   readonly invariant: string;
+  /** Everything that had happened until then, if it was kept. */
+  trace: readonly string[] = [];
 
   constructor(invariant: string, sentence: string, atMs: number) {
     super(`${invariant}: ${sentence} (at ${(atMs / 1_000).toFixed(3)} s)`);

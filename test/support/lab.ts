@@ -217,6 +217,21 @@ export class Lab {
     await this.#script("etcd", verb, ...(member === undefined ? [] : [String(member)]));
   }
 
+  /** Keeps a copy of the only member's disk, with etcd stopped for a moment. */
+  async saveEtcd(): Promise<void> {
+    await this.#script("etcd", "stop");
+    await runOk(["cp", "-a", join(this.dir, "etcd/1/data"), join(this.dir, "saved-etcd")]);
+    await this.#script("etcd", "start");
+  }
+
+  /** Puts that copy back, as somebody would who restores a backup of the disk: cluster and member are the same, the state is older. */
+  async restoreEtcd(): Promise<void> {
+    await this.#script("etcd", "kill");
+    await runOk(["rm", "-r", join(this.dir, "etcd/1/data")]);
+    await runOk(["mv", join(this.dir, "saved-etcd"), join(this.dir, "etcd/1/data")]);
+    await this.#script("etcd", "start");
+  }
+
   etcdctl(...args: readonly string[]): Promise<RunResult> {
     return run([LAB, "etcd", "ctl", ...args], { env: this.#env });
   }

@@ -169,11 +169,11 @@ export function lifeOf(
     steps: [
       ...kill,
       ...commands.map((command): readonly [number, Action] => [
-        command === "start" ? 1_000 : 16_000,
+        command === "start" ? 1_000 : 10_000,
         { type: "command", command, unit: unit(name) },
       ]),
     ],
-    tailMs: 16_000,
+    tailMs: 10_000,
   });
 }
 

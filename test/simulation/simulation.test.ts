@@ -19,11 +19,10 @@ describe("simulated cluster", () => {
       const { effects } = await runPlan(lifeOf(life).plan);
       const last = Math.max(...effects);
       assert.ok(last > 20 && last < LIFE_EFFECTS_MAX, `${last} effects`);
+      // Right after one effect is right before the next.
       for (let effect = 1; effect <= last; effect += 1) {
-        for (const moment of ["before", "after"] as const) {
-          const scenario = lifeOf(life, { effect, moment });
-          await explained(scenario, async () => void (await runPlan(scenario.plan)));
-        }
+        const scenario = lifeOf(life, { effect, moment: "after" });
+        await explained(scenario, () => runPlan(scenario.plan));
       }
     });
   }
@@ -34,7 +33,7 @@ describe("simulated cluster", () => {
   });
 });
 
-async function explained({ name, plan }: Scenario, run: () => Promise<void>): Promise<void> {
+async function explained({ name, plan }: Scenario, run: () => Promise<unknown>): Promise<void> {
   try {
     await run();
   } catch (error) {

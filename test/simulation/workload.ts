@@ -52,7 +52,7 @@ export const WORKLOAD: readonly WorkUnit[] = [
   }),
   unit("slow", {
     service: ["Type=notify", ...SIMPLE],
-    sim: ["StartMs=6000", "StopMs=8000", "PostMs=1000"],
+    sim: ["StartMs=5000", "StopMs=3000", "PostMs=1000"],
   }),
   unit("flaky", {
     service: [...SIMPLE, "Restart=on-failure", "RestartSec=3s"],

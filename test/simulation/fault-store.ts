@@ -23,32 +23,48 @@ export class Link {
   delayMs = 0;
   /** So many of the next calls that write fail; `after`: although they were applied. */
   readonly failing = { before: 0, after: 0 };
-  #cut: PromiseWithResolvers<void> | undefined;
+  /** Calls and watches. */
+  readonly all = new Barrier();
+  /** Watches alone: a stream that hangs while calls go through. */
+  readonly watches = new Barrier();
 
   get isCut(): boolean {
-    return this.#cut !== undefined;
+    return this.all.isDown;
   }
 
   get isClean(): boolean {
     const { before, after } = this.failing;
-    return this.#cut === undefined && this.delayMs === 0 && before === 0 && after === 0;
+    return !this.all.isDown && this.delayMs === 0 && before === 0 && after === 0;
+  }
+}
+
+/** Lets nothing through while anybody holds it down. */
+class Barrier {
+  #holders = 0;
+  #lifted: PromiseWithResolvers<void> | undefined;
+
+  get isDown(): boolean {
+    return this.#holders > 0;
   }
 
-  cut(): void {
-    this.#cut ??= Promise.withResolvers();
+  lower(): void {
+    this.#holders += 1;
+    this.#lifted ??= Promise.withResolvers();
   }
 
-  mend(): void {
-    this.#cut?.resolve();
-    this.#cut = undefined;
+  lift(): void {
+    this.#holders -= 1;
+    if (this.#holders > 0) return;
+    this.#lifted?.resolve();
+    this.#lifted = undefined;
   }
 
-  async untilMended(signal: AbortSignal): Promise<void> {
-    while (this.#cut !== undefined && !signal.aborted) {
+  async untilLifted(signal: AbortSignal): Promise<void> {
+    while (this.#lifted !== undefined && !signal.aborted) {
       const aborted = Promise.withResolvers<void>();
       const onAbort = () => aborted.resolve();
       signal.addEventListener("abort", onAbort, { once: true });
-      await Promise.race([this.#cut.promise, aborted.promise]);
+      await Promise.race([this.#lifted.promise, aborted.promise]);
       signal.removeEventListener("abort", onAbort);
     }
   }
@@ -115,7 +131,8 @@ export class FaultStore implements Store {
       if (link.delayMs > 0 && deliveredMs !== clock.monotonicMs()) {
         await sleep(clock, link.delayMs, signal).catch(() => undefined);
       }
-      if (link.isCut) await link.untilMended(signal);
+      if (link.isCut) await link.all.untilLifted(signal);
+      if (link.watches.isDown) await link.watches.untilLifted(signal);
       await gate.passage();
       if (signal.aborted) return;
       deliveredMs = clock.monotonicMs();
@@ -172,7 +189,7 @@ export class FaultStore implements Store {
     work: (call: CallOptions) => Promise<T>,
   ): Promise<T> {
     const { link, clock } = this.#options;
-    await link.untilMended(signal);
+    await link.all.untilLifted(signal);
     if (link.delayMs > 0) await sleep(clock, link.delayMs, signal);
     signal.throwIfAborted();
     if (link.isCut) throw unavailable("the connection broke before the call went out");

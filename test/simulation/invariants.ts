@@ -219,13 +219,13 @@ export class SystemdInvariants {
     const runCount = machine.memory.runsOf(unit).length;
     if (before?.edge === edge) {
       const { outcome } = before;
-      // systemd forgets what has ended: a daemon that dies right then leaves nobody who knows.
+      // systemd forgets what has ended: a daemon that dies before it has noted anything leaves nobody who knows.
       const isUnknown = before.daemon.diedMs <= before.atMs + UNSEEN_MS;
-      const hadEffect = runCount > before.runsBefore && !isUnknown;
       const mayRetry =
-        outcome === undefined
-          ? !hadEffect
-          : outcome === "dependency" || outcome === "canceled" || outcome === "timeout";
+        isUnknown ||
+        (outcome === undefined
+          ? runCount === before.runsBefore
+          : outcome === "dependency" || outcome === "canceled" || outcome === "timeout");
       if (!mayRetry) {
         const how = outcome ?? "never confirmed, but it had taken effect";
         this.#violate(
@@ -262,10 +262,10 @@ export class SystemdInvariants {
         return undefined;
       }
     }
-    if (assigned !== undefined && log.state.get(key) !== undefined && !this.#isLagging(machine)) {
+    if (assigned !== undefined && log.state.get(key) !== undefined && !this.#isStale(machine)) {
       return { invariant: "I5", sentence: "it is assigned there, just as it ran" };
     }
-    if (this.#isLagging(machine)) return undefined;
+    if (this.#isStale(machine)) return undefined;
     const waits = [now, log.state].map((state) =>
       this.#whyHandbackWaits(daemon, unit, record, state),
     );
@@ -326,9 +326,13 @@ export class SystemdInvariants {
     return machine.laggingUntilMs >= this.#options.nowMs();
   }
 
+  #isStale(machine: SimMachine): boolean {
+    return this.#isLagging(machine) || machine.staleUntilMs >= this.#options.nowMs();
+  }
+
   #lagSinceMs(machine: SimMachine): number {
     const nowMs = this.#options.nowMs();
-    return this.#isLagging(machine) ? nowMs - LAG_MS : nowMs;
+    return this.#isStale(machine) ? nowMs - STALE_MS : nowMs;
   }
 
   #violate(invariant: string, sentence: string): void {
@@ -339,8 +343,10 @@ export class SystemdInvariants {
 /** How soon a daemon sees that what it started runs, at the latest. */
 const UNSEEN_MS = 20;
 
-/** How old what a slow or just thawed machine knows may be. */
+/** How long after it was slow or frozen a machine may still act on what it knew. */
 export const LAG_MS = 15_000;
+/** How old that may be. */
+const STALE_MS = 60_000;
 
 function isChanged(
   assignment: AssignmentRecord,

@@ -41,6 +41,8 @@ export type Action =
   | { readonly type: "shutdown"; readonly machine: number; readonly offMs: number }
   | { readonly type: "freeze"; readonly machine: number; readonly forMs: number }
   | { readonly type: "cut"; readonly machine: number; readonly forMs: number }
+  /** Its watches give nothing, while its calls go through. */
+  | { readonly type: "deaf"; readonly machine: number; readonly forMs: number }
   | {
       readonly type: "slow";
       readonly machine: number;
@@ -117,6 +119,7 @@ const fault: fc.Arbitrary<Action> = fc.oneof(
   fc.record({ type: fc.constant("shutdown" as const), machine, offMs: span }),
   fc.record({ type: fc.constant("freeze" as const), machine, forMs: span }),
   fc.record({ type: fc.constant("cut" as const), machine, forMs: span }),
+  fc.record({ type: fc.constant("deaf" as const), machine, forMs: span }),
   fc.record({
     type: fc.constant("slow" as const),
     machine,

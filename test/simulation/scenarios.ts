@@ -60,6 +60,15 @@ export const SCENARIOS: readonly Scenario[] = [
     ],
     tailMs: 30_000,
   }),
+  scenario("the registry is wiped and a machine's watches hang while it hands back", {
+    units: [unit("slow")],
+    steps: [
+      [10_000, { type: "kill", machine: 0, downMs: 12_000 }],
+      [12_500, { type: "deaf", machine: 0, forMs: 60_000 }],
+      [24_000, { type: "wipe" }],
+    ],
+    tailMs: 30_000,
+  }),
   scenario("the registry is restored from an older state", {
     steps: [
       [10_000, { type: "command", command: "replace", unit: unit("web1") }],

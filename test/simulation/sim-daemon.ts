@@ -115,6 +115,7 @@ export class SimDaemon {
     const finish = (error: unknown) => {
       if (this.#ended) return;
       this.#ended = true;
+      this.diedMs = this.#clock.monotonicMs();
       this.#options.onEnd(this, error);
     };
     this.#engine.crashed.catch((error: unknown) => {

@@ -22,12 +22,12 @@ export class SimMachine {
   isPowered = true;
   /** When it was last shut down in order: then systemd stops everything. */
   shutdownMs = Number.NEGATIVE_INFINITY;
-  /** How many faults hold the link cut, or the machine frozen. */
-  cuts = 0;
+  /** How many faults hold it frozen. */
   freezes = 0;
   /** Until when what the daemon does may rest on what it knew earlier: calls are slow, or it was frozen. */
   laggingUntilMs = Number.NEGATIVE_INFINITY;
-  /** Restarts what ends by itself, as systemd does. */
+  /** Until when it may not have heard of what changed, although it can ask. */
+  staleUntilMs = Number.NEGATIVE_INFINITY;
   daemon: SimDaemon | undefined;
   readonly #volatile: Map<string, string>;
 

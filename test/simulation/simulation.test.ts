@@ -29,7 +29,7 @@ describe("simulated cluster", () => {
 
   test(`${RUNS} plans of faults, seed ${SEED}`, async () => {
     const failure = await checkPlans({ seed: SEED, runs: RUNS, twiceEvery: 10 });
-    assert.ok(failure === undefined, failure && failureText(SEED, failure));
+    if (failure !== undefined) assert.fail(failureText(SEED, failure));
   });
 });
 

@@ -340,8 +340,15 @@ export class World {
       case "freeze":
         return this.#freeze(machine, action.forMs);
       case "cut":
-        this.#cut(machine);
-        return this.#later(action.forMs, () => this.#mend(machine));
+        machine.link.all.lower();
+        return this.#later(action.forMs, () => machine.link.all.lift());
+      case "deaf":
+        machine.link.watches.lower();
+        machine.staleUntilMs = Number.POSITIVE_INFINITY;
+        return this.#later(action.forMs, () => {
+          machine.link.watches.lift();
+          machine.staleUntilMs = this.nowMs + LAG_MS;
+        });
       case "slow":
         machine.link.delayMs = action.delayMs;
         machine.laggingUntilMs = Number.POSITIVE_INFINITY;
@@ -373,13 +380,13 @@ export class World {
         if (machine === undefined) return;
         return this.#later(action.downMs, () => this.startDaemon(machine));
       }
-      case "outage":
-        for (const machine of this.machines) this.#cut(machine);
-        this.#operatorLink.cut();
+      case "outage": {
+        const links = [this.#operatorLink, ...this.machines.map(({ link }) => link)];
+        for (const { all } of links) all.lower();
         return this.#later(action.forMs, () => {
-          for (const machine of this.machines) this.#mend(machine);
-          this.#operatorLink.mend();
+          for (const { all } of links) all.lift();
         });
+      }
       case "wipe":
         this.store.wipe();
         return this.#swapped();
@@ -412,16 +419,6 @@ export class World {
     };
     const cancel = this.clock.setTimer(delayMs, once);
     this.#endings.add(once);
-  }
-
-  #cut(machine: SimMachine): void {
-    machine.cuts += 1;
-    machine.link.cut();
-  }
-
-  #mend(machine: SimMachine): void {
-    machine.cuts -= 1;
-    if (machine.cuts === 0) machine.link.mend();
   }
 
   #freeze(machine: SimMachine, forMs: number): void {

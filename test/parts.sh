@@ -5,6 +5,8 @@ LOGS=$(mktemp -d) PASSED=0 FAILED=0
 declare -A PART_PID PART_BEGAN PART_IS_TEST
 BIN=$PROJECT/node_modules/.bin
 export PATH=$BIN:$PATH NO_COLOR=1; unset FORCE_COLOR NODE_TEST_CONTEXT
+# Types are stripped once per file and change, not once per test process.
+export NODE_COMPILE_CACHE=$PROJECT/node_modules/.cache/node
 
 end_parts() { local name; for name in "${!PART_PID[@]}"; do kill -TERM -- "-${PART_PID[$name]}" 2>/dev/null || true; done
   wait; rm -rf "$LOGS"; }

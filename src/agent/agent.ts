@@ -48,6 +48,7 @@ export type AgentStatus =
 
 const DETACHED_RECHECK_MS = 5_000;
 const LEAVE_RECHECK_MS = 1_000;
+const LEASE_RECHECK_MS = 200;
 const REJOIN_MAX_MS = 60_000;
 const REJOIN_RECHECK_MS = 50;
 const TASK_BACKOFF = { firstMs: 1_000, maxMs: 60_000 };
@@ -295,7 +296,9 @@ export class Agent {
     let assigned = false;
     const tasks = loop("agent", async (running) => {
       await this.#trust.remember();
-      if (!assigned || this.#rejoining || !presence.lease.isValid()) return undefined;
+      if (!assigned || this.#rejoining) return undefined;
+      // A keep-alive that is answered late makes it valid again, and nobody would wake this loop for it.
+      if (!presence.lease.isValid()) return LEASE_RECHECK_MS;
       return this.#runner.pass(running);
     });
     const states = loop("states", async (running) => {

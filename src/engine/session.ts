@@ -29,6 +29,7 @@ const PASS_UNITS_MAX = 5_000;
 const SNAPSHOT_SLICE = 2_000;
 /** How long to wait for the watch to show what was written. */
 const UNSEEN_MAX_MS = 2_000;
+const LEASE_RECHECK_MS = 200;
 /** When to look again at what was refused, should the watch not have said why. */
 const REFUSED_RETRY_MS = 1_000;
 
@@ -113,7 +114,9 @@ export class LeaderSession {
   async pass(signal: AbortSignal): Promise<number | undefined> {
     const cluster = this.#cluster;
     const { clock, lead } = this.#options;
-    if (cluster === undefined || !lead.lease.isValid()) return undefined;
+    if (cluster === undefined) return undefined;
+    // A keep-alive that is answered late makes it valid again, and nobody would wake the loop for it.
+    if (!lead.lease.isValid()) return LEASE_RECHECK_MS;
     const nowMs = clock.monotonicMs();
     const unseenMs = this.#unseenMs(nowMs);
     if (unseenMs !== undefined) return unseenMs;

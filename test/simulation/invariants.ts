@@ -197,12 +197,14 @@ export class SystemdInvariants {
   /** Two copies only when the machine of the first was lost, or the registry another, since that was started. */
   #demandAlone({ machine }: SimDaemon, unit: string): void {
     const { machines, lastAbsentMs, log, keys } = this.#options;
-    const record = this.#now().get(keys.unit(unit));
+    const now = this.#now();
+    const record = now.get(keys.unit(unit));
     if (record === undefined || (JSON.parse(record.value) as UnitRecord).global) return;
     for (const other of machines) {
       if (other === machine || !runs(other, unit)) continue;
       const startedMs = this.#starts.get(`${other.id}/${unit}`)?.atMs;
       if (startedMs === undefined) continue;
+      if (now.get(keys.machine(other.id)) === undefined) continue;
       if (Math.max(lastAbsentMs(other), log.lastSwapMs) >= startedMs) continue;
       this.#violate(
         "I8",

@@ -156,6 +156,14 @@ export const SCENARIOS: readonly Scenario[] = [
     ],
     tailMs: 20_000,
   }),
+  scenario("a link is mended just before the lease ends", {
+    units: [unit("web2"), unit("web1"), unit("once"), unit("db")],
+    steps: [
+      [7_198, { type: "cut", machine: 1, forMs: 8_802 }],
+      [5_731, { type: "command", command: "start", unit: unit("left") }],
+    ],
+    tailMs: 5_000,
+  }),
 ];
 
 /** Where the daemon is killed: that of the leader, which holds the unit too, or one that is only an agent. */

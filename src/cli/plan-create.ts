@@ -3,7 +3,7 @@ import type { UnitView } from "../cluster/views.ts";
 import { type Manifest, manifestHash } from "../units/manifest.ts";
 import { isTemplate, templateOf, validateUnitName } from "../units/unit-name.ts";
 import type { DesiredState } from "../units/unit-state.ts";
-import { EXIT_DONE, EXIT_FAILED, EXIT_NOT_FOUND } from "./exit-code.ts";
+import { EXIT_DONE, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE, worstExit } from "./exit-code.ts";
 import type { UnitSource } from "./unit-source.ts";
 
 /**
@@ -65,8 +65,7 @@ export function planCreate(input: CreateInput): CreatePlan {
   for (const { source, plan } of plans) {
     if (plan.type === "refused") {
       errors.push(plan.error);
-      // Not found only if that is all that is wrong.
-      exit = exit === EXIT_FAILED ? exit : plan.exit;
+      exit = worstExit([exit, plan.exit]);
       continue;
     }
     if (plan.warning !== undefined) warnings.push(plan.warning);
@@ -80,9 +79,10 @@ export function planCreate(input: CreateInput): CreatePlan {
 function planUnit(input: CreateInput, source: UnitSource): UnitPlan {
   const { verb } = input;
   const problem = validateUnitName(source.name);
-  if (problem !== undefined) return refused(`Error creating units: ${problem}: ${source.name}`);
+  if (problem !== undefined)
+    return refused(`Error creating units: ${problem}: ${source.name}`, EXIT_USAGE);
   if (isTemplate(source.name) && verb !== "submit") {
-    return refused(`Error ${verb}ing units: cannot activate template "${source.name}"`);
+    return refused(`Error ${verb}ing units: cannot activate template "${source.name}"`, EXIT_USAGE);
   }
   const unit = input.registered.get(source.name);
   if (unit === undefined) return planNew(input, source);

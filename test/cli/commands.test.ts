@@ -120,7 +120,7 @@ test("a unit file that is refused is named with its line, and nothing of the com
   const good = await file("good.service");
   const bad = await file("bad.service", "[Service]\nno assignment\n");
   const [exit, out, err] = await run("start", good, bad);
-  assert.deepEqual([exit, out], [1, ""]);
+  assert.deepEqual([exit, out], [2, ""]);
   assert.match(err, /^Error creating units: bad\.service:2/);
   assert.equal(await cluster.unit("good.service"), undefined);
 });

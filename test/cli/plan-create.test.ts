@@ -204,5 +204,5 @@ test("a template can be submitted but not started, a bad name not even submitted
   assert.deepEqual(plan("start", [source("a@.service", { own: OLD })]).errors, [
     'Error starting units: cannot activate template "a@.service"',
   ]);
-  assert.equal(plan("submit", [source("a b.service", { own: OLD })]).exit, 1);
+  assert.equal(plan("submit", [source("a b.service", { own: OLD })]).exit, 2);
 });

@@ -2,7 +2,7 @@ import type { Goal } from "../../cluster/progress.ts";
 import { isFleetError } from "../../runtime/errors.ts";
 import { templateOf } from "../../units/unit-name.ts";
 import { type CommandRun, type Context, fetchLegend } from "../context.ts";
-import { EXIT_DONE, EXIT_FAILED, worstExit } from "../exit-code.ts";
+import { EXIT_DONE, EXIT_FAILED, EXIT_USAGE, worstExit } from "../exit-code.ts";
 import { ApiError } from "../http-client.ts";
 import { type CreateVerb, DESIRED_OF_VERB, planCreate } from "../plan-create.ts";
 import { type DoneResult, placeText, reach, reportApplied } from "../reach.ts";
@@ -44,7 +44,8 @@ async function create(command: {
     }),
     fetchLegend(context),
   ]);
-  if (results === undefined) return EXIT_FAILED;
+  // The API has refused a unit, its name or its file, and with it the whole request.
+  if (results === undefined) return EXIT_USAGE;
   const { exit, done } = reportApplied(context, results, DOING[verb]);
   if (verb === "submit") {
     for (const { name } of done) context.out(`Unit ${name} inactive`);

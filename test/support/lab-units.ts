@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import type { Lab } from "./lab.ts";
 
 /** One unit on one machine, as `systemctl show` there says. */
@@ -146,15 +147,18 @@ export async function lastEntry(
   options: { readonly machine: number; readonly unit: string; readonly text: string },
 ): Promise<Entry> {
   const { machine, unit, text } = options;
-  return lab.waitFor({
+  const found = await lab.waitFor({
     what: `systemd on m${machine} says "${text}" of ${unit}`,
     deadlineMs: 20_000,
     look: async () =>
-      (await unitJournal(lab, machine, unit)).findLast(
+      (await unitJournal(lab, machine, unit)).filter(
         (entry) => entry.bySystemd && entry.text.startsWith(text),
       ),
-    until: (entry) => entry !== undefined,
-  }) as Promise<Entry>;
+    until: (entries) => entries.length > 0,
+  });
+  const last = found.at(-1);
+  assert(last !== undefined);
+  return last;
 }
 
 export interface NumberedMachine {
@@ -185,13 +189,25 @@ export async function startUnits(
   return units;
 }
 
-/** Destroys all units of the cluster and waits until no machine has any of their files. */
+/** Destroys all units of the cluster and waits until no machine has any of them. */
 export async function destroyAll(lab: Lab): Promise<void> {
-  const { stdout } = await lab.fleetctl("list-unit-files", "--no-legend", "--fields", "unit");
-  const units = stdout.split("\n").filter((line) => line !== "");
-  if (units.length === 0) return;
-  const { code, stderr } = await lab.fleetctl("destroy", ...units);
-  if (code !== 0) throw new Error(`destroy ended with ${code}: ${stderr}`);
+  const { units } = (await lab.api(1, "/fleet/v2/units")) as { units: { name: string }[] };
+  const names = units.map(({ name }) => name);
+  if (names.length === 0) return;
+  const changes = names.map((name) => ({ type: "destroy", name }));
+  await lab.api(1, "/fleet/v2/apply", { changes });
+  await lab.waitFor({
+    what: "no machine has any of the destroyed units",
+    deadlineMs: 40_000,
+    look: async () => {
+      const held = await unitsOn(
+        lab,
+        names.filter((name) => !name.includes("@.")),
+      );
+      return held.filter(({ fragment }) => !fragment.startsWith("/etc/"));
+    },
+    until: (held) => held.length === 0,
+  });
 }
 
 /** What every unit's drop-in link leads to: the daemon's, not a unit's. */

@@ -134,6 +134,7 @@ export class Agent {
       handback: this.#handback,
       publisher: this.#publisher,
       mode: () => this.#mode,
+      isPresent: () => this.#session?.presence.lease.isValid() === true,
       confirmRegistry: (signal) => this.#confirmRegistry(signal),
       life: this.#life.signal,
       onState,

@@ -24,6 +24,8 @@ export interface TaskRunnerOptions {
   readonly publisher: StatePublisher;
   /** `hand-over`: the daemon stops for good, so it stops what it holds. `system-stopping`: systemd stops it all; the daemon only reports. */
   readonly mode: () => "normal" | "hand-over" | "system-stopping";
+  /** Whether the machine's lease holds: without it nothing is begun. */
+  readonly isPresent: () => boolean;
   /** Reads `cluster/id` and throws unless this is still the registry the machine belongs to, no older than seen (I5). */
   readonly confirmRegistry: (signal: AbortSignal) => Promise<void>;
   /** Ends with the daemon, not with a session: a stop or start under way is not given up when the registry goes away. */
@@ -399,11 +401,17 @@ export class TaskRunner {
     this.#options.onState(task.unit);
   }
 
+  #isStillWanted({ unit, revision }: DesiredUnit): boolean {
+    const { assignments, isPresent, mode } = this.#options;
+    return isPresent() && mode() === "normal" && assignments.get(unit)?.revision === revision;
+  }
+
   async #start(task: AgentTask, desired: DesiredUnit, signal: AbortSignal): Promise<void> {
     const { systemd, holdings, logger } = this.#options;
     const { unit } = desired;
     const file = holdings.file(unit);
-    if (file === undefined) return;
+    // It may have waited for its turn.
+    if (file === undefined || !this.#isStillWanted(desired)) return;
     const before = holdings.status(unit);
     if (before.active === "failed") await systemd.resetFailed(unit, signal);
     const record = {

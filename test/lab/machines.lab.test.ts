@@ -126,7 +126,7 @@ test("poweroff hands units over: each stops before its copy starts, without wait
   assert.deepEqual(await places(lab, UNITS), { ...where, ...now });
 });
 
-test("reboot of a machine by systemd does not double its units", async () => {
+test("a machine that is shut down and booted at once does not double its units", async () => {
   const { lab } = fixture;
   const where = await startFive();
   const stay = UNITS.filter((unit) => !where[unit]?.includes(1));

@@ -135,8 +135,12 @@ test("with etcd emptied every daemon is detached and says so, nothing stops, and
   const listing = await lab.fleetctlAt(1, "list-units");
   assert.match(listing.stdout + listing.stderr, /detached.*emptied.*rejoin --keep/);
   await lab.unitFile("new.service", sleeper());
-  await lab.fleetctlAt(1, "start", "--timeout", "2", "new.service");
-  await lab.fleetctlAt(2, "destroy", "--timeout", "2", ...UNITS);
+  const start = await lab.fleetctlAt(1, "start", "--timeout", "2", "new.service");
+  const destroy = await lab.fleetctlAt(2, "destroy", "--timeout", "2", ...UNITS);
+  for (const { code, stderr } of [start, destroy]) {
+    assert.notEqual(code, 0);
+    assert.match(stderr, /detached/);
+  }
   assert.deepEqual(await runsOn(lab, "new.service"), []);
   await staysSo(lab, before);
   // A daemon that restarts has not forgotten it.

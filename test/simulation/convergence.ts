@@ -5,7 +5,7 @@ import { itemFact } from "../../src/registry/cluster-facts.ts";
 import type { AssignmentRecord, StateRecord, UnitRecord } from "../../src/registry/records.ts";
 import { type Manifest, manifestHash } from "../../src/units/manifest.ts";
 import { startRecord } from "./invariants.ts";
-import type { SimMachine } from "./sim-machine.ts";
+import type { StaffedMachine } from "./staffed-machine.ts";
 import { HOST_UNIT, machineMetadata, WORKLOAD, type WorkUnit } from "./workload.ts";
 import type { World } from "./world.ts";
 
@@ -31,7 +31,7 @@ function record<T>(world: World, key: string): T | undefined {
 }
 
 /** Attached, present, holding exactly what is assigned, and saying so. */
-function machineProblems(world: World, machine: SimMachine): readonly string[] {
+function machineProblems(world: World, machine: StaffedMachine): readonly string[] {
   const { keys } = world;
   const problems: string[] = [];
   const status = machine.daemon?.agent.status.type ?? "not running";
@@ -67,7 +67,7 @@ function machineProblems(world: World, machine: SimMachine): readonly string[] {
 
 /** What the registry says of a unit is what systemd says. */
 function stateProblem(
-  machine: SimMachine,
+  machine: StaffedMachine,
   unit: string,
   state: StateRecord | undefined,
 ): string | undefined {
@@ -109,7 +109,7 @@ function unitProblems(world: World, name: string, unit: UnitRecord): readonly st
 /** The machine holds the unit as it is wanted. */
 function holdProblems(
   world: World,
-  of: { machine: SimMachine; name: string; unit: UnitRecord; identity: number },
+  of: { machine: StaffedMachine; name: string; unit: UnitRecord; identity: number },
 ): readonly string[] {
   const { machine, name, unit, identity } = of;
   const where = `${name} on ${machine.name}`;
@@ -144,7 +144,7 @@ function holdProblems(
 }
 
 /** A unit whose process was killed by the plan stays down, as systemd leaves it. */
-function wasCrashed(machine: SimMachine, name: string): boolean {
+function wasCrashed(machine: StaffedMachine, name: string): boolean {
   return machine.memory.runsOf(name).at(-1)?.endedBy === "exit";
 }
 

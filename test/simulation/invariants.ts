@@ -165,7 +165,7 @@ export class SystemdInvariants {
 
   /** Before a machine touches a unit, its state of it is in the registry (occupancy), under its own living record. */
   #demandClaim({ machine, nonce }: SimDaemon, unit: string, did: string): void {
-    if (this.#isLagging(machine)) return;
+    if (this.#isStale(machine)) return;
     const { keys } = this.#options;
     const state = this.#now();
     const presence = state.get(keys.machine(machine.id));

@@ -96,7 +96,9 @@ export class RegistryLog {
     this.#watching.abort();
     this.#pending.length = 0;
     this.#sent.clear();
-    this.#lastSwapMs = this.#clock.monotonicMs();
+    const nowMs = this.#clock.monotonicMs();
+    this.#lastSwapMs = nowMs;
+    for (const [key, { value }] of this.#state) this.#remember(key, nowMs, value);
     this.#begin();
   }
 
@@ -136,15 +138,19 @@ export class RegistryLog {
     const key = change.type === "put" ? change.item.key : change.key;
     const old = this.#state.get(key);
     before.was(key, old);
-    const past = this.#past.get(key) ?? [];
-    past.push({ untilMs: atMs, value: old?.value });
-    if (past.length > PAST_MAX) past.shift();
-    this.#past.set(key, past);
+    this.#remember(key, atMs, old?.value);
     if (change.type === "put") this.#state.set(key, change.item);
     else {
       this.#state.delete(key);
       this.#deletedMs.set(key, atMs);
     }
+  }
+
+  #remember(key: string, untilMs: number, value: string | undefined): void {
+    const past = this.#past.get(key) ?? [];
+    past.push({ untilMs, value });
+    if (past.length > PAST_MAX) past.shift();
+    this.#past.set(key, past);
   }
 }
 

@@ -164,6 +164,17 @@ export const SCENARIOS: readonly Scenario[] = [
     ],
     tailMs: 5_000,
   }),
+  scenario("a machine freezes while starts wait for their turn", {
+    steps: [[0, { type: "freeze", machine: 2, forMs: 12_000 }]],
+    tailMs: 20_000,
+  }),
+  scenario("units are destroyed while their starts wait for their turn", {
+    steps: ["web1", "web2", "fast", "right", "app"].map((name) => [
+      0,
+      { type: "command", command: "destroy", unit: unit(name) },
+    ]),
+    tailMs: 5_000,
+  }),
 ];
 
 /** Where the daemon is killed: that of the leader, which holds the unit too, or one that is only an agent. */

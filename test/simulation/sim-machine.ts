@@ -5,7 +5,6 @@ import type { Clock } from "../../src/runtime/clock.ts";
 import type { Random } from "../../src/runtime/random.ts";
 import { Link } from "./fault-store.ts";
 import { MachineClock } from "./sim-clock.ts";
-import type { SimDaemon } from "./sim-daemon.ts";
 import { HOST_UNIT, machineId } from "./workload.ts";
 
 /** A simulated host with all that outlives the daemons on it. */
@@ -28,7 +27,6 @@ export class SimMachine {
   laggingUntilMs = Number.NEGATIVE_INFINITY;
   /** Until when it may not have heard of what changed, although it can ask. */
   staleUntilMs = Number.NEGATIVE_INFINITY;
-  daemon: SimDaemon | undefined;
   readonly #volatile: Map<string, string>;
 
   constructor(options: { index: number; clock: Clock; random: Random }) {

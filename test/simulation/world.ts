@@ -1,5 +1,4 @@
 import { setImmediate as macrotask } from "node:timers/promises";
-import type { UnitChange } from "../../src/cluster/unit-change.ts";
 import type { EmbeddedSnapshot } from "../../src/registry/embedded-snapshot.ts";
 import { type EmbeddedStore, openEmbeddedStore } from "../../src/registry/embedded-store.ts";
 import { type Keys, makeKeys } from "../../src/registry/keys.ts";
@@ -16,8 +15,9 @@ import { freeGate } from "./process-gate.ts";
 import { RegistryInvariants } from "./registry-invariants.ts";
 import { type Entry, RegistryLog, type Sender } from "./registry-log.ts";
 import { SimDaemon } from "./sim-daemon.ts";
-import { SimMachine } from "./sim-machine.ts";
-import { unitContent, WORKLOAD } from "./workload.ts";
+import { StaffedMachine } from "./staffed-machine.ts";
+import { Wishes } from "./wishes.ts";
+import { WORKLOAD } from "./workload.ts";
 
 export class InvariantError extends Error {
   readonly invariant: string;
@@ -49,7 +49,7 @@ export class World {
   readonly clock = new VirtualClock();
   readonly keys: Keys = makeKeys();
   readonly store: EmbeddedStore;
-  readonly machines: readonly SimMachine[];
+  readonly machines: readonly StaffedMachine[];
   readonly trace: string[] = [];
   readonly log: RegistryLog;
   readonly #options: WorldOptions;
@@ -58,7 +58,7 @@ export class World {
   readonly #registryInvariants: RegistryInvariants;
   readonly #operatorLink = new Link();
   readonly #registry: Registry;
-  readonly #versions = new Map<string, { version: number; note: number }>();
+  readonly #wishes = new Wishes();
   readonly #lastAbsentMs = new Map<string, number>();
   readonly #snapshots: { readonly atMs: number; readonly snapshot: EmbeddedSnapshot }[] = [];
   readonly #rejoining = new Set<number>();
@@ -76,7 +76,7 @@ export class World {
     this.store = openEmbeddedStore({ clock, random });
     this.machines = Array.from(
       { length: options.machines },
-      (_, index) => new SimMachine({ index, clock, random }),
+      (_, index) => new StaffedMachine({ index, clock, random }),
     );
     const violate = (invariant: string, sentence: string) => this.violate(invariant, sentence);
     const shared = { keys, machines: this.machines, violate };
@@ -97,7 +97,7 @@ export class World {
       store: this.store,
       log: this.log,
       nowMs: () => clock.monotonicMs(),
-      lastAbsentMs: (machine) => this.#lastAbsent(machine),
+      lastAbsentMs: ({ id }) => this.#lastAbsent(id),
     });
     this.#registry = new Registry({
       store: new FaultStore({
@@ -159,7 +159,7 @@ export class World {
   // ---- the operator
 
   async command(command: Command, unitIndexes: readonly number[]): Promise<void> {
-    const changes = unitIndexes.flatMap((index) => this.#changesOf(command, index));
+    const changes = unitIndexes.flatMap((index) => this.#wishes.changes(command, index));
     this.#trace(`operator ${command} ${changes.map(({ name }) => name).join(" ")}`);
     const applying = this.#registry.apply(changes).catch((error: unknown) => {
       if (!isFleetError(error)) throw error;
@@ -168,45 +168,13 @@ export class World {
     await macrotask();
   }
 
-  #changesOf(command: Command, index: number): readonly UnitChange[] {
-    const work = WORKLOAD[index];
-    if (work === undefined) return [];
-    const { name } = work;
-    const known = this.#versions.get(name) ?? { version: 1, note: 1 };
-    if (command === "replace") known.version += 1;
-    if (command === "replace-note") known.note += 1;
-    this.#versions.set(name, known);
-    const content = unitContent(work, known);
-    const submit = { type: "submit", name, content } as const;
-    switch (command) {
-      case "start":
-        return [{ ...submit, desired: "launched", replace: true }];
-      case "load":
-        return [{ ...submit, desired: "loaded", replace: true }];
-      case "unload":
-        return [{ type: "desire", name, desired: "inactive" }];
-      case "destroy":
-        return [{ type: "destroy", name }];
-      case "recreate":
-        return [
-          { type: "destroy", name },
-          { ...submit, desired: "launched" },
-        ];
-      case "replace":
-      case "replace-note":
-        return [{ ...submit, replace: true }];
-      case "restart":
-        return [{ type: "restart", name }];
-    }
-  }
-
   // ---- daemons
 
   startAll(): void {
     for (const machine of this.machines) this.startDaemon(machine);
   }
 
-  startDaemon(machine: SimMachine): void {
+  startDaemon(machine: StaffedMachine): void {
     if (!machine.isPowered || machine.daemon !== undefined || machine.memory.isStopping) return;
     if (machine.clock.isFrozen) return;
     this.#nonces += 1;
@@ -236,7 +204,7 @@ export class World {
   }
 
   #daemonEnded(daemon: SimDaemon, error: unknown): void {
-    const { machine } = daemon;
+    const machine = this.#machine(daemon.machine.index);
     if (machine.daemon !== daemon) return;
     machine.daemon = undefined;
     this.#trace(`${machine.name} daemon ends ${error === undefined ? "" : errorMessage(error)}`);
@@ -251,7 +219,7 @@ export class World {
     this.clock.setTimer(RESTART_DELAY_MS, () => this.startDaemon(machine));
   }
 
-  #logger(machine: SimMachine): Logger {
+  #logger(machine: StaffedMachine): Logger {
     const at = (event: string, fields: object = {}) =>
       this.#trace(`${machine.name} log ${event} ${JSON.stringify(fields)}`);
     return {
@@ -297,9 +265,9 @@ export class World {
   }
 
   /** When the machine was last not in the registry, as far as anybody can tell. */
-  #lastAbsent(machine: SimMachine): number {
-    if (this.log.state.get(this.keys.machine(machine.id)) === undefined) return this.nowMs;
-    return this.#lastAbsentMs.get(machine.id) ?? Number.NEGATIVE_INFINITY;
+  #lastAbsent(machineId: string): number {
+    if (this.log.state.get(this.keys.machine(machineId)) === undefined) return this.nowMs;
+    return this.#lastAbsentMs.get(machineId) ?? Number.NEGATIVE_INFINITY;
   }
 
   // ---- faults
@@ -313,59 +281,71 @@ export class World {
     await this.advance(0);
   }
 
-  #machine(index: number): SimMachine {
+  #machine(index: number): StaffedMachine {
     const machine = this.machines[index % this.machines.length];
     if (machine === undefined) throw new RangeError(`no machine ${index}`);
     return machine;
   }
 
-  #befallMachine(machine: SimMachine, action: Extract<Action, { machine: number }>): void {
+  #befallMachine(machine: StaffedMachine, action: Extract<Action, { machine: number }>): void {
     const { daemon } = machine;
     switch (action.type) {
       case "kill":
         if (machine.memory.isStopping) return;
         daemon?.kill();
-        return this.#later(action.downMs, () => this.startDaemon(machine));
+        this.#later(action.downMs, () => this.startDaemon(machine));
+        return;
       case "kill-at":
         daemon?.gate.killAt(action);
-        return this.#later(action.downMs, () => this.startDaemon(machine));
+        this.#later(action.downMs, () => this.startDaemon(machine));
+        return;
       case "restart":
-        return this.#endDaemon(machine, "restart", 0);
+        this.#endDaemon(machine, "restart", 0);
+        return;
       case "stop":
-        return this.#endDaemon(machine, "stop", action.downMs);
+        this.#endDaemon(machine, "stop", action.downMs);
+        return;
       case "power":
-        return this.#cutPower(machine, action.offMs);
+        this.#cutPower(machine, action.offMs);
+        return;
       case "shutdown":
-        return this.#shutDown(machine, action.offMs);
+        this.#shutDown(machine, action.offMs);
+        return;
       case "freeze":
-        return this.#freeze(machine, action.forMs);
+        this.#freeze(machine, action.forMs);
+        return;
       case "cut":
-        machine.link.all.lower();
-        return this.#later(action.forMs, () => machine.link.all.lift());
+        this.#cut(machine);
+        this.#later(action.forMs, () => this.#mend(machine));
+        return;
       case "deaf":
         machine.link.watches.lower();
         machine.staleUntilMs = Number.POSITIVE_INFINITY;
-        return this.#later(action.forMs, () => {
+        this.#later(action.forMs, () => {
           machine.link.watches.lift();
           machine.staleUntilMs = this.nowMs + LAG_MS;
         });
+        return;
       case "slow":
         machine.link.delayMs = action.delayMs;
         machine.laggingUntilMs = Number.POSITIVE_INFINITY;
-        return this.#later(action.forMs, () => {
+        this.#later(action.forMs, () => {
           machine.link.delayMs = 0;
           machine.laggingUntilMs = this.nowMs + LAG_MS;
         });
+        return;
       case "lossy":
         machine.link.failing.before += action.before;
         machine.link.failing.after += action.after;
         machine.laggingUntilMs = Math.max(machine.laggingUntilMs, this.nowMs + LAG_MS);
         return;
       case "step-clock":
-        return machine.clock.stepWall(action.deltaMs);
+        machine.clock.stepWall(action.deltaMs);
+        return;
       case "bus":
         machine.memory.breakBus();
-        return this.#later(action.forMs, () => machine.memory.restoreBus());
+        this.#later(action.forMs, () => machine.memory.restoreBus());
+        return;
     }
   }
 
@@ -378,25 +358,29 @@ export class World {
         );
         machine?.daemon?.gate.killAt(action);
         if (machine === undefined) return;
-        return this.#later(action.downMs, () => this.startDaemon(machine));
+        this.#later(action.downMs, () => this.startDaemon(machine));
+        return;
       }
-      case "outage": {
-        const links = [this.#operatorLink, ...this.machines.map(({ link }) => link)];
-        for (const { all } of links) all.lower();
-        return this.#later(action.forMs, () => {
-          for (const { all } of links) all.lift();
+      case "outage":
+        this.#operatorLink.all.lower();
+        for (const machine of this.machines) this.#cut(machine);
+        this.#later(action.forMs, () => {
+          this.#operatorLink.all.lift();
+          for (const machine of this.machines) this.#mend(machine);
         });
-      }
+        return;
       case "wipe":
         this.store.wipe();
-        return this.#swapped();
+        this.#swapped();
+        return;
       case "restore": {
         const found = this.#snapshots.findLast(({ atMs }) => this.nowMs - atMs >= action.ageMs);
         const snapshot = found?.snapshot ?? this.#snapshots[0]?.snapshot;
         if (snapshot === undefined) return;
         // Restoring makes another store of it, as etcd does.
         this.store.restore({ ...snapshot, storeId: this.#random.id() });
-        return this.#swapped();
+        this.#swapped();
+        return;
       }
       case "crash-unit": {
         const name = WORKLOAD[action.unit]?.name ?? "";
@@ -421,7 +405,18 @@ export class World {
     this.#endings.add(once);
   }
 
-  #freeze(machine: SimMachine, forMs: number): void {
+  #cut(machine: StaffedMachine): void {
+    machine.link.all.lower();
+    machine.staleUntilMs = Number.POSITIVE_INFINITY;
+  }
+
+  #mend(machine: StaffedMachine): void {
+    machine.link.all.lift();
+    // What it has missed comes within this instant.
+    if (!machine.link.isCut && !machine.link.watches.isDown) machine.staleUntilMs = this.nowMs;
+  }
+
+  #freeze(machine: StaffedMachine, forMs: number): void {
     machine.freezes += 1;
     machine.clock.freeze();
     machine.daemon?.gate.freeze();
@@ -435,7 +430,7 @@ export class World {
     });
   }
 
-  #endDaemon(machine: SimMachine, how: "restart" | "stop", downMs: number): void {
+  #endDaemon(machine: StaffedMachine, how: "restart" | "stop", downMs: number): void {
     const { daemon } = machine;
     if (daemon === undefined || daemon.isEnding) return;
     const again = () => {
@@ -449,7 +444,7 @@ export class World {
     );
   }
 
-  #cutPower(machine: SimMachine, offMs: number): void {
+  #cutPower(machine: StaffedMachine, offMs: number): void {
     machine.daemon?.kill();
     if (machine.isPowered) {
       machine.cutPower();
@@ -462,12 +457,15 @@ export class World {
     });
   }
 
-  #shutDown(machine: SimMachine, offMs: number): void {
+  #shutDown(machine: StaffedMachine, offMs: number): void {
     if (!machine.isPowered || machine.memory.isStopping || machine.clock.isFrozen) return;
     const { daemon } = machine;
     machine.shutdownMs = this.nowMs;
     machine.memory.shutDown();
-    if (daemon === undefined) return this.#cutPower(machine, offMs);
+    if (daemon === undefined) {
+      this.#cutPower(machine, offMs);
+      return;
+    }
     let isOff = false;
     const off = () => {
       if (!isOff && machine.memory.isStopping) this.#cutPower(machine, offMs);

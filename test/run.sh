@@ -17,12 +17,12 @@ without vagrant "validation of the Vagrantfile" || begin vagrantfile \
 join
 begin_tests tests fast_tests 180 --test-concurrency=2
 join
-# One test file at a time: each brings up servers of its own.
+# Servers and machines of their own: more than two files at a time would only wait for one another.
 begin_tests servers real_tests 300 --test-concurrency=1
 [ ! -e test/simulation/main.ts ] || begin simulation timeout --kill-after=10 300 node test/simulation/main.ts --runs 1000
 join
 if [ -z "$because" ]; then
-  begin_tests machines lab_tests 480 --test-concurrency=1
+  begin_tests machines lab_tests 600 --test-concurrency=2
   join
   lab/lab.sh sweep
 else

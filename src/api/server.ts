@@ -46,6 +46,8 @@ const REGISTRY_CALL_MS = 2_500;
 const CLOSE_MS = 1_000;
 const V1_BASES = ["/fleet/v1", "/v1-alpha"];
 const V2_BASE = "/fleet/v2";
+/** They change nothing in the registry, or are what a detached machine waits for. */
+const HARMLESS_POSTS: readonly string[] = [`${V2_BASE}/watch`, `${V2_BASE}/rejoin`];
 
 /** Serves /fleet/v1 (fleet's API), its old name /v1-alpha, and /fleet/v2. Ends what it opened when it cannot open all. */
 export async function startApi(options: ApiOptions): Promise<Api> {
@@ -114,6 +116,13 @@ class ApiServer {
     this.#servers.push(server);
   }
 
+  /** A detached machine writes nothing (I5), nor does anybody through it. */
+  #refuseWhileDetached(method: string, path: string): void {
+    if (method === "GET" || method === "HEAD" || HARMLESS_POSTS.includes(path)) return;
+    const detached = this.#context.daemon.notices().find(({ code }) => code === "detached");
+    if (detached !== undefined) throw new Refusal(409, "detached", detached.message);
+  }
+
   async close(): Promise<void> {
     this.#closing.abort(new Error("the API is closing"));
     await Promise.all(this.#servers.map((server) => this.#closeServer(server)));
@@ -171,6 +180,7 @@ class ApiServer {
       headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
     const refusal = guard(entrance, { method, host: headers.host, contentTypes, hasBody });
     if (refusal !== undefined) throw refusal;
+    this.#refuseWhileDetached(method, path);
     const request: ApiRequest = {
       method,
       path,

@@ -79,9 +79,11 @@ export function judgeLosses(
     readonly nowMs: number;
     readonly rules: LossRules;
     readonly isConfirmed: (machineId: string) => boolean;
+    /** Until when a machine stays held although others that went with it have returned: it may be about to. */
+    readonly heldUntilMs?: ReadonlyMap<string, number>;
   },
 ): LossJudgement {
-  const { nowMs, rules, isConfirmed } = options;
+  const { nowMs, rules, isConfirmed, heldUntilMs } = options;
   const lost = new Set<string>();
   const held = new Map<string, HoldReason>();
   let againAtMs: number | undefined;
@@ -93,13 +95,14 @@ export function judgeLosses(
         continue;
       }
       const settledAtMs = absence.presentBefore >= 3 ? absence.sinceMs + rules.settleMs : nowMs;
-      const dueMs = Math.max(settledAtMs, rules.graceUntilMs, mass?.untilMs ?? nowMs);
+      const massUntilMs = mass?.untilMs ?? heldUntilMs?.get(id) ?? nowMs;
+      const dueMs = Math.max(settledAtMs, rules.graceUntilMs, massUntilMs);
       if (dueMs <= nowMs) {
         lost.add(id);
         continue;
       }
       if (rules.graceUntilMs > nowMs) held.set(id, "boot-grace");
-      else if (mass !== undefined && mass.untilMs > nowMs) held.set(id, "mass-loss");
+      else if (massUntilMs > nowMs) held.set(id, "mass-loss");
       // What changes first: the grace ends, or the wait does.
       const nextMs = rules.graceUntilMs > nowMs ? rules.graceUntilMs : dueMs;
       if (Number.isFinite(nextMs)) againAtMs = Math.min(againAtMs ?? nextMs, nextMs);

@@ -15,6 +15,7 @@ export class LossTracker {
   readonly #rules: Omit<LossRules, "graceUntilMs">;
   #graceUntilMs = Number.NEGATIVE_INFINITY;
   #bootGraceUntilMs = Number.NEGATIVE_INFINITY;
+  readonly #heldUntilMs = new Map<string, number>();
   #absences: Absences | undefined;
   #judgement: LossJudgement = NOTHING_LOST;
 
@@ -47,7 +48,9 @@ export class LossTracker {
       nowMs,
       rules: { ...this.#rules, graceUntilMs },
       isConfirmed: (id) => cluster.machine(id)?.operator?.record.evacuate === true,
+      heldUntilMs: this.#heldUntilMs,
     });
+    this.#noteHeld(before, after, nowMs);
     this.#judgement = after;
     const concerned = new Set([...before.lost, ...before.held.keys()]);
     for (const id of [...after.lost, ...after.held.keys()]) concerned.add(id);
@@ -55,6 +58,18 @@ export class LossTracker {
       (id) =>
         before.lost.has(id) !== after.lost.has(id) || before.held.get(id) !== after.held.get(id),
     );
+  }
+
+  /** When others of a mass loss return, whoever is still away stays held as long as a mass loss is held at most. */
+  #noteHeld(before: LossJudgement, after: LossJudgement, nowMs: number): void {
+    for (const id of [...this.#heldUntilMs.keys()]) {
+      if (after.held.get(id) !== "mass-loss") this.#heldUntilMs.delete(id);
+    }
+    for (const [id, why] of after.held) {
+      if (why === "mass-loss" && before.held.get(id) !== "mass-loss") {
+        this.#heldUntilMs.set(id, nowMs + this.#rules.massHoldMs);
+      }
+    }
   }
 }
 

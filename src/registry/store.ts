@@ -173,7 +173,7 @@ export interface Lease {
 
 export const STORE_DEADLINE_MS = 3_000;
 export const TRANSACTION_OPERATIONS_MAX = 128;
-export const READ_KEYS_MAX = TRANSACTION_OPERATIONS_MAX;
+export const READ_KEYS_MAX = 128;
 export const READ_PAGE_MAX = 1_000;
 
 export interface ReadAllResult {

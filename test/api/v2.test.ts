@@ -255,3 +255,25 @@ test("rejoin is handed to the daemon", async (t) => {
   const answer = await world.call("POST", "/fleet/v2/rejoin", { body: { mode: "keep" } });
   assert.deepEqual(JSON.parse(answer.text), { units: ["keep.service"] });
 });
+
+test("nothing is changed through a machine that is detached, in either API", async (t) => {
+  const world = await openApiWorld(t);
+  await apply(world, { type: "submit", name: "a.service", content: CONTENT });
+  world.notices.push({ code: "detached", message: "this machine is detached" });
+  const changes = [{ type: "destroy", name: "a.service" }];
+  const refused = [
+    await world.call("POST", "/fleet/v2/apply", { body: { changes } }),
+    await world.call("DELETE", "/fleet/v1/units/a.service"),
+    await world.call("PUT", "/fleet/v1/units/a.service", { body: { desiredState: "launched" } }),
+  ];
+  for (const { status, text } of refused) {
+    assert.equal(status, 409, text);
+    assert.match(text, /this machine is detached/);
+  }
+  const { units } = JSON.parse((await world.call("GET", "/fleet/v2/units")).text);
+  assert.equal(units[0].desired, "inactive");
+  assert.equal(
+    (await world.call("POST", "/fleet/v2/rejoin", { body: { mode: "keep" } })).status,
+    200,
+  );
+});

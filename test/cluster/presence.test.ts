@@ -50,6 +50,14 @@ describe("judgeLosses()", () => {
     assert.deepEqual(judge(absences, 61_500).lost, ["b", "c"]);
     const back = trackAbsences(absences, now(["a", "b"], ["c"]), 3_000);
     assert.deepEqual(judge(back, 3_000).lost, ["c"]);
+    const stillHeld = judgeLosses(back, {
+      nowMs: 3_000,
+      rules: LOSS_RULES,
+      isConfirmed: () => false,
+      heldUntilMs: new Map([["c", 62_500]]),
+    });
+    assert.deepEqual(Object.fromEntries(stillHeld.held), { c: "mass-loss" });
+    assert.equal(stillHeld.againAtMs, 62_500);
   });
 
   test("does not hold losses that come one after the other", () => {

@@ -100,6 +100,20 @@ describe("runEngine()", () => {
     assert.equal(await f.read(keys.blocked("b.service")), undefined);
   });
 
+  test("goes on holding a machine of a mass loss when another of them returns", async () => {
+    f.engine("m1");
+    await f.machines("m1", "m2", "m3");
+    for (let n = 1; n <= 3; n += 1) await f.unit(`u${n}.service`);
+    await f.clock.advance(100);
+    for (const id of ["m2", "m3"]) await f.die(id);
+    await f.clock.advance(5_000);
+    await f.machine("m2");
+    await f.clock.advance(40_000);
+    assert.equal(await f.placedOn("u3.service"), "m3");
+    await f.clock.advance(30_000);
+    assert.notEqual(await f.placedOn("u3.service"), "m3");
+  });
+
   test("holds a mass loss until operators confirm it", async () => {
     f.engine("m1");
     await f.machines("m1", "m2", "m3", "m4", "m5");

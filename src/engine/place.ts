@@ -118,7 +118,10 @@ function isSameAssignment(one: AssignmentSpec, other: AssignmentSpec): boolean {
   );
 }
 
-/** Present machines that had the unit and might still hold it, sorted; the transaction compares that they do not (I8). */
+/**
+ * Machines that had the unit and might still hold it, sorted; the transaction compares that they do not (I8). Away ones too: a machine that is just
+ * coming back shows what it holds before the watch tells of it.
+ */
 export function mayHold(pass: PlanPass, unit: UnitEntry, target: string): readonly string[] {
   const machines = new Set<string>([...unit.assignedTo, ...unit.statesOn]);
   for (const { machine } of unit.history?.record.entries ?? []) machines.add(machine);
@@ -126,7 +129,7 @@ export function mayHold(pass: PlanPass, unit: UnitEntry, target: string): readon
   return [...machines]
     .filter((id) => {
       const machine = pass.cluster.machine(id);
-      return machine?.presence !== undefined && !isNameTaken(machine.states.get(unit.name));
+      return machine !== undefined && !isNameTaken(machine.states.get(unit.name));
     })
     .sort();
 }

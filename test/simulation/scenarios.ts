@@ -175,6 +175,18 @@ export const SCENARIOS: readonly Scenario[] = [
     ]),
     tailMs: 5_000,
   }),
+  scenario("a machine comes back in the instant in which its unit is placed elsewhere", {
+    units: ["left", "web2", "once", "web1", "app", "db"].map(unit),
+    steps: [
+      [1_500, { type: "kill-at", machine: 0, effect: 31, moment: "after", downMs: 100 }],
+      [0, { type: "kill-at", machine: 4, effect: 1, moment: "before", downMs: 4_000 }],
+      [1_500, { type: "command", command: "restart", unit: unit("db") }],
+      [1_500, { type: "command", command: "load", unit: unit("right") }],
+      [1_500, { type: "command", command: "start", unit: unit("taken") }],
+      [12_224, { type: "command", command: "start", unit: unit("web1") }],
+    ],
+    tailMs: 19_986,
+  }),
 ];
 
 /** Where the daemon is killed: that of the leader, which holds the unit too, or one that is only an agent. */

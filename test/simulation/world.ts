@@ -502,7 +502,8 @@ export class World {
       const done = () => this.clock.setTimer(1, () => this.#rejoining.delete(machine.index));
       daemon.rejoin().then(done, (error: unknown) => {
         done();
-        if (!isFleetError(error)) this.violate("bug", `rejoin failed: ${errorMessage(error)}`);
+        if (!isFleetError(error) && !daemon.isEnding)
+          this.violate("bug", `rejoin failed: ${errorMessage(error)}`);
       });
       await this.advance(0);
     }

@@ -412,6 +412,8 @@ export class TaskRunner {
     const file = holdings.file(unit);
     // It may have waited for its turn.
     if (file === undefined || !this.#isStillWanted(desired)) return;
+    // Asked anew: with an older state, a unit that moved before it was started would pass for one that was.
+    await holdings.refreshUnit(unit);
     const before = holdings.status(unit);
     if (before.active === "failed") await systemd.resetFailed(unit, signal);
     const record = {

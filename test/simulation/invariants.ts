@@ -277,7 +277,7 @@ export class SystemdInvariants {
 
   /** A unit taken from a machine that was lost runs on there until it is served elsewhere. */
   #whyHandbackWaits(
-    { machine, attachedMs }: SimDaemon,
+    { machine, attachedMs, startedMs }: SimDaemon,
     unit: string,
     start: StartRecord | undefined,
     state: RegistryState,
@@ -295,7 +295,8 @@ export class SystemdInvariants {
       const isAsked = blocked?.record.reasons.some(
         ({ reason }) => reason.type === "stopping" && reason.machineId === machine.id,
       );
-      if (log.deletedMs(keys.assignment(machine.id, unit)) >= attachedMs) return undefined;
+      // The daemon knows the assignment that was taken away.
+      if (log.deletedMs(keys.assignment(machine.id, unit)) >= startedMs) return undefined;
       return isAsked === true ? undefined : "nobody asked it to make way, and it is nowhere else";
     }
     const holder = placement.record.machine;

@@ -187,6 +187,14 @@ export const SCENARIOS: readonly Scenario[] = [
     ],
     tailMs: 19_986,
   }),
+  scenario("the bus is away while a unit ends that is to be started again", {
+    units: ["once", "db", "slow", "app", "web1", "left"].map(unit),
+    steps: [
+      [2_512, { type: "command", command: "restart", unit: unit("slow") }],
+      [2_488, { type: "bus", machine: 1, forMs: 5_001 }],
+    ],
+    tailMs: 8_000,
+  }),
 ];
 
 /** Where the daemon is killed: that of the leader, which holds the unit too, or one that is only an agent. */

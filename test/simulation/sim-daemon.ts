@@ -41,6 +41,7 @@ export class SimDaemon {
   /** It hands its units over. */
   isLeaving = false;
   isEnding = false;
+  readonly startedMs: number;
   attachedMs = Number.POSITIVE_INFINITY;
   /** Units whose stop an earlier daemon has asked for, or this one, without seeing its end. */
   readonly unfinished = new Set<string>();
@@ -68,6 +69,7 @@ export class SimDaemon {
       onBusy: options.onBusy,
     });
     this.#clock = new ProcessClock(machine.clock);
+    this.startedMs = machine.clock.monotonicMs();
     this.#systemd = new MemorySystemd(machine.memory);
     const clock = this.#clock;
     const host = faultHost(machine.host, this.gate);

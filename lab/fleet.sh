@@ -21,7 +21,7 @@ fleet_conf() {
   for key in $(printf '%s\n' "${!conf[@]}" | sort); do [ -z "${conf[$key]}" ] || echo "$key=${conf[$key]}"; done; }
 
 # Heaps that stay small: a daemon idles most of its life, and its machine has better uses for 100 MB.
-NODE_FLAGS='--max-semi-space-size=1 --optimize-for-size'
+NODE_FLAGS='--max-semi-space-size=1 --optimize-for-size --v8-pool-size=1'
 
 fleet_install() { # M [KEY=VALUE...]; prints whether anything is different now
   local etc=$LAB_DIR/m$1/root/etc new; new=$(fleet_conf "${@:2}")

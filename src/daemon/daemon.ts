@@ -16,13 +16,14 @@ import { makeKeys } from "../registry/keys.ts";
 import { RECORD_FORMAT } from "../registry/records.ts";
 import { Registry } from "../registry/registry.ts";
 import type { Store } from "../registry/store.ts";
-import { errorMessage, FleetError } from "../runtime/errors.ts";
+import { errorMessage, FleetError, isFleetError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/logger.ts";
 import { systemClock } from "../runtime/system-clock.ts";
 import { systemRandom } from "../runtime/system-random.ts";
 import { VERSION } from "../runtime/version.ts";
 import type { Config } from "./config.ts";
 import { EngineSwitch } from "./engine-switch.ts";
+import { collectAtRest } from "./heap-rest.ts";
 import { ServiceNotifier } from "./notify.ts";
 
 /** How long handing units over may take before the daemon goes anyway; the unit's TimeoutStopSec= is longer. */
@@ -101,6 +102,7 @@ async function runMachine({ config, logger, host, systemd, store }: Machine): Pr
     },
   });
   const running = new AbortController();
+  collectAtRest(systemClock, running.signal);
   const registry = new Registry(shared);
   const ended = agent.run(running.signal);
   let api: Api | undefined;
@@ -144,7 +146,12 @@ async function runMachine({ config, logger, host, systemd, store }: Machine): Pr
  */
 async function handsOver(config: Config, systemd: Systemd): Promise<boolean> {
   if (config.registry === "embedded") return false;
-  return (await systemd.ownJob()) === "stop" || (await systemd.isSystemStopping());
+  if ((await systemd.ownJob()) === "stop") return true;
+  // Without an answer nothing is stopped: the system does that by itself when it goes down.
+  return await systemd.isSystemStopping().catch((error: unknown) => {
+    if (isFleetError(error)) return false;
+    throw error;
+  });
 }
 
 async function openStore(config: Config, logger: Logger): Promise<Store> {

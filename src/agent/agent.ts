@@ -71,6 +71,8 @@ export class Agent {
   #status: AgentStatus = { type: "away", why: "not asked yet" };
   #mode: "normal" | "hand-over" | "system-stopping" = "normal";
   #session: { presence: HeldPresence; end: () => void; tasks: Loop; states: Loop } | undefined;
+  #isLost = false;
+  #registryLostMs: number | undefined;
   /** The registry does not know yet what is held here, so nothing may be stopped for it. */
   #rejoining = false;
   /** Cuts the pause between two tries short. */
@@ -143,6 +145,14 @@ export class Agent {
 
   get status(): AgentStatus {
     return this.#status;
+  }
+
+  /**
+   * When the registry was out of this machine's reach last, for so long that its lease ended (monotonic milliseconds). Whoever else is
+   * missing then may have the same reason.
+   */
+  get registryLostMs(): number | undefined {
+    return this.#isLost ? this.#options.clock.monotonicMs() : this.#registryLostMs;
   }
 
   get heldCount(): number {
@@ -307,6 +317,8 @@ export class Agent {
       this.#wakeLeave?.();
       return againMs;
     });
+    if (this.#isLost) this.#registryLostMs = clock.monotonicMs();
+    this.#isLost = false;
     const ended = new AbortController();
     this.#session = { presence, end: () => ended.abort(), tasks, states };
     this.#setStatus({ type: "attached", ...this.#trust.membership() });
@@ -314,6 +326,7 @@ export class Agent {
       await untilFirst(AbortSignal.any([signal, ended.signal]), [
         async (running) => {
           const lost = await presence.lease.keep(running);
+          this.#isLost = true;
           logger.warn("presence-lost", { why: lost });
         },
         (running) => this.#watchRecord(presence, running),

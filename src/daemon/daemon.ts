@@ -81,6 +81,7 @@ async function runMachine({ config, logger, host, systemd, store }: Machine): Pr
       nonce,
       format: RECORD_FORMAT,
       expected,
+      registryLostMs: () => agent.registryLostMs,
       options: { bootGraceMs: config.bootGraceMs, lossWindowMs: config.agentTtlMs },
       signal,
     }),

@@ -13,6 +13,8 @@ import { type EngineLimits, type EngineTuning, engineTuning } from "./tuning.ts"
 export interface EngineOptions extends Omit<CampaignOptions, "leaderTtlMs"> {
   readonly random: Random;
   readonly options?: EngineLimits;
+  /** When this machine's own presence ended last, because the registry was out of reach (monotonic milliseconds). */
+  readonly registryLostMs?: () => number | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -41,6 +43,10 @@ export async function runEngine(options: EngineOptions): Promise<void> {
       const lead = await campaign(engine, signal);
       failures = 0;
       logger.info("engine-leads", { machine: options.machineId, token: lead.token });
+      // A candidate only waits to be told that the lead is free: it may not have noticed that the store was away.
+      const lostMs = options.registryLostMs?.();
+      if (lostMs !== undefined && clock.monotonicMs() - lostMs < tuning.bootGraceMs)
+        lostStore = true;
       lostStore = await leadOn(engine, { lead, lostStore, signal });
     } catch (error) {
       if (signal.aborted) return;

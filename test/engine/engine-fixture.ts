@@ -45,7 +45,13 @@ export class EngineFixture {
 
   engine(
     machineId: string,
-    options: { clock?: VirtualClock; format?: number; store?: Store; clusterId?: string } = {},
+    options: {
+      clock?: VirtualClock;
+      format?: number;
+      store?: Store;
+      clusterId?: string;
+      registryLostMs?: () => number | undefined;
+    } = {},
   ): Running {
     const controller = new AbortController();
     const done = runEngine({
@@ -58,6 +64,7 @@ export class EngineFixture {
       nonce: this.random.id(),
       format: options.format ?? 1,
       expected: { clusterId: options.clusterId ?? this.#clusterId, storeId: this.#storeId },
+      ...(options.registryLostMs === undefined ? {} : { registryLostMs: options.registryLostMs }),
       signal: controller.signal,
     });
     const stop = async () => {

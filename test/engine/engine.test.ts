@@ -100,6 +100,20 @@ describe("runEngine()", () => {
     assert.equal(await f.read(keys.blocked("b.service")), undefined);
   });
 
+  test("gives nobody up when its own machine has just been without the registry", async () => {
+    const first = f.engine("m1");
+    await f.machines("m1", "m2", "m3");
+    for (let n = 1; n <= 3; n += 1) await f.unit(`u${n}.service`);
+    await f.clock.advance(100);
+    f.engine("m2", { registryLostMs: () => 100 });
+    await first.stop();
+    await f.die("m3");
+    await f.clock.advance(30_000);
+    assert.equal(await f.placedOn("u3.service"), "m3");
+    await f.clock.advance(31_000);
+    assert.notEqual(await f.placedOn("u3.service"), "m3");
+  });
+
   test("goes on holding a machine of a mass loss when another of them returns", async () => {
     f.engine("m1");
     await f.machines("m1", "m2", "m3");

@@ -88,6 +88,7 @@ export class SimDaemon {
         machineId: host.machineId,
         format: RECORD_FORMAT,
         expected,
+        registryLostMs: () => this.agent.registryLostMs,
         options: TUNING.engine,
         signal,
       }),

@@ -85,7 +85,9 @@ export class Holdings {
   }
 
   status(unit: string): UnitStatus {
-    return this.#statuses.get(unit) ?? unknownStatus(unit);
+    return (
+      this.#statuses.get(unit) ?? unknownStatus(unit, this.#files.has(unit) ? "" : "not-found")
+    );
   }
 
   current(unit: string): CurrentUnit {
@@ -153,10 +155,11 @@ export class Holdings {
   }
 }
 
-function unknownStatus(unit: string): UnitStatus {
+/** `load` empty: its file is there and systemd has not been asked yet, which is no sign of trouble. */
+function unknownStatus(unit: string, load: "" | "not-found"): UnitStatus {
   return {
     unit,
-    load: "not-found",
+    load,
     active: "inactive",
     sub: "dead",
     result: "",

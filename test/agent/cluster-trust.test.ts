@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { ClusterTrust } from "../../src/agent/cluster-trust.ts";
-import type { RecordFolder } from "../../src/agent/host.ts";
+import { MemoryFolder } from "../../src/agent/memory-host.ts";
 import { isFleetError } from "../../src/runtime/errors.ts";
 import {
   deleteKey,
@@ -11,26 +11,10 @@ import {
   type VirtualWorld,
 } from "../support/virtual-world.ts";
 
-class MapFolder implements RecordFolder {
-  readonly texts = new Map<string, string>();
-  async read(name: string): Promise<string | undefined> {
-    return this.texts.get(name);
-  }
-  async write(name: string, text: string): Promise<void> {
-    this.texts.set(name, text);
-  }
-  async remove(name: string): Promise<void> {
-    this.texts.delete(name);
-  }
-  async list(): Promise<readonly string[]> {
-    return [...this.texts.keys()].sort();
-  }
-}
-
 function trustIn(
   world: VirtualWorld,
-  persistent = new MapFolder(),
-  volatile: RecordFolder = new MapFolder(),
+  persistent = new MemoryFolder(),
+  volatile = new MemoryFolder(),
 ) {
   const { store, keys, random } = world;
   const trust = new ClusterTrust({ store, keys, random, persistent, volatile });
@@ -170,7 +154,7 @@ describe("ClusterTrust", () => {
   test("refuses a damaged record instead of founding anew", async () => {
     const world = openVirtualWorld();
     const { trust, persistent } = trustIn(world);
-    persistent.texts.set("cluster", "{");
+    await persistent.write("cluster", "{");
     await assert.rejects(
       trust.check(),
       (error) => isFleetError(error, "host-io") && /damaged/.test(error.message),

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import type { Host, RecordFolder } from "../../src/agent/host.ts";
+import type { Host } from "../../src/agent/host.ts";
+import { MemoryFolder } from "../../src/agent/memory-host.ts";
 import { acquirePresence, type PresenceOptions } from "../../src/agent/presence.ts";
 import { isFleetError } from "../../src/runtime/errors.ts";
 import { silentLogger } from "../../src/runtime/logger.ts";
@@ -14,16 +15,6 @@ import {
 const TTL_MS = 15_000;
 const NEVER = new AbortController().signal;
 
-function mapFolder(): RecordFolder {
-  const texts = new Map<string, string>();
-  return {
-    read: async (name) => texts.get(name),
-    write: async (name, text) => void texts.set(name, text),
-    remove: async (name) => void texts.delete(name),
-    list: async () => [...texts.keys()].sort(),
-  };
-}
-
 function hostOf(bootId: string): Host {
   const facts = {
     address: "10.0.0.1",
@@ -34,8 +25,8 @@ function hostOf(bootId: string): Host {
     machineId: "m1",
     bootId,
     facts: async () => facts,
-    volatile: mapFolder(),
-    persistent: mapFolder(),
+    volatile: new MemoryFolder(),
+    persistent: new MemoryFolder(),
   };
 }
 

@@ -36,9 +36,10 @@ export function unmetRequirement(
   requirements: readonly MetadataRequirement[],
   metadata: Metadata,
 ): MetadataRequirement | undefined {
-  return requirements.find(({ key, values }) => {
+  return requirements.find(({ key, operator, values }) => {
     const value = metadata.get(key);
-    return value === undefined || !values.includes(value);
+    const isOneOf = value !== undefined && values.includes(value);
+    return isOneOf !== (operator === "in");
   });
 }
 

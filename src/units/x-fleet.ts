@@ -1,5 +1,5 @@
 import { parseGlob } from "./glob.ts";
-import type { MetadataRequirement, Requirements } from "./requirements.ts";
+import { type MetadataRequirement, NO_REQUIREMENTS, type Requirements } from "./requirements.ts";
 import { expandSpecifiers } from "./specifiers.ts";
 import { PROBLEMS_MAX, type UnitFile, type UnitOption } from "./unit-file.ts";
 import { instanceOf, isTemplate } from "./unit-name.ts";
@@ -110,6 +110,7 @@ export function parseRequirements(
   for (const problem of combinationProblems(draft, pin)) problems.push(problem);
   return {
     requirements: {
+      ...NO_REQUIREMENTS,
       global: parseBoolean(draft.global.at(-1)?.value ?? "false") === true,
       machineId: pin?.value,
       machineOf: valuesOf(draft.machineOf),
@@ -275,5 +276,9 @@ function byKey(entries: readonly Entry[]): readonly MetadataRequirement[] {
     const values = keys.get(key) ?? new Set();
     keys.set(key, values.add(value.slice(equals + 1)));
   }
-  return Array.from(keys, ([key, values]) => ({ key, values: Array.from(values) }));
+  return Array.from(keys, ([key, values]) => ({
+    key,
+    operator: "in",
+    values: Array.from(values),
+  }));
 }

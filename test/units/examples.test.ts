@@ -23,7 +23,7 @@ const EXAMPLES: Readonly<Record<string, Partial<Requirements>>> = {
   "pong.service": { machineOf: ["ping.service"] },
   "report.service": {},
   "report.timer": { machineOf: ["report.service"] },
-  "ssd.service": { metadata: [{ key: "disk", values: ["ssd", "nvme"] }] },
+  "ssd.service": { metadata: [{ key: "disk", operator: "in" as const, values: ["ssd", "nvme"] }] },
   "web@.service": {},
   "worker@.service": { conflicts: ["worker@*.service"] },
 };

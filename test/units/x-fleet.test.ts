@@ -55,39 +55,60 @@ const ACCEPTED: readonly (readonly [lines: string, requirements: Partial<Require
   ["X-ConditionMachineBootID=123\nX-ConditionMachineID=456", { machineId: "456" }],
   ["X-ConditionMachineBootID=123\nMachineID=456", { machineId: "456" }],
   // MachineMetadata: same key or, different keys and
-  ["MachineMetadata=foo=bar", { metadata: [{ key: "foo", values: ["bar"] }] }],
-  ["MachineMetadata=foo=a b", { metadata: [{ key: "foo", values: ["a b"] }] }],
-  ['MachineMetadata="foo=bar" "foo=baz"', { metadata: [{ key: "foo", values: ["bar", "baz"] }] }],
+  [
+    "MachineMetadata=foo=bar",
+    { metadata: [{ key: "foo", operator: "in" as const, values: ["bar"] }] },
+  ],
+  [
+    "MachineMetadata=foo=a b",
+    { metadata: [{ key: "foo", operator: "in" as const, values: ["a b"] }] },
+  ],
+  [
+    'MachineMetadata="foo=bar" "foo=baz"',
+    { metadata: [{ key: "foo", operator: "in" as const, values: ["bar", "baz"] }] },
+  ],
   [
     "MachineMetadata=foo=bar\nMachineMetadata=foo=baz\nMachineMetadata=foo=asdf",
-    { metadata: [{ key: "foo", values: ["bar", "baz", "asdf"] }] },
+    { metadata: [{ key: "foo", operator: "in" as const, values: ["bar", "baz", "asdf"] }] },
   ],
   [
     'MachineMetadata="foo=bar" "duck=quack"',
     {
       metadata: [
-        { key: "foo", values: ["bar"] },
-        { key: "duck", values: ["quack"] },
+        { key: "foo", operator: "in" as const, values: ["bar"] },
+        { key: "duck", operator: "in" as const, values: ["quack"] },
       ],
     },
   ],
-  ['MachineMetadata="a b=c d"', { metadata: [{ key: "a b", values: ["c d"] }] }],
-  ["X-ConditionMachineMetadata=foo=bar", { metadata: [{ key: "foo", values: ["bar"] }] }],
+  [
+    'MachineMetadata="a b=c d"',
+    { metadata: [{ key: "a b", operator: "in" as const, values: ["c d"] }] },
+  ],
+  [
+    "X-ConditionMachineMetadata=foo=bar",
+    { metadata: [{ key: "foo", operator: "in" as const, values: ["bar"] }] },
+  ],
   [
     "MachineMetadata=foo=bar\nX-ConditionMachineMetadata=foo=asdf",
-    { metadata: [{ key: "foo", values: ["bar", "asdf"] }] },
+    { metadata: [{ key: "foo", operator: "in" as const, values: ["bar", "asdf"] }] },
   ],
   [
     'MachineMetadata="region=us-east-1" "diskType=SSD"\nMachineMetadata=region=us-west-1',
     {
       metadata: [
-        { key: "region", values: ["us-east-1", "us-west-1"] },
-        { key: "diskType", values: ["SSD"] },
+        { key: "region", operator: "in" as const, values: ["us-east-1", "us-west-1"] },
+        { key: "diskType", operator: "in" as const, values: ["SSD"] },
       ],
     },
   ],
-  ["MachineMetadata=hostname=%i", { metadata: [{ key: "hostname", values: ["bar"] }] }],
-  ["MachineMetadata=hostname=%H", { metadata: [{ key: "hostname", values: ["%H"] }] }],
+  [
+    "MachineMetadata=hostname=%i",
+    { metadata: [{ key: "hostname", operator: "in" as const, values: ["bar"] }] },
+  ],
+  [
+    "MachineMetadata=hostname=%H",
+    { metadata: [{ key: "hostname", operator: "in" as const, values: ["%H"] }] },
+  ],
   // Global
   ...["true", "True", "Yes", "On", "1", "t", "y", "TRUE"].map(
     (yes) => [`Global=${yes}`, { global: true }] as const,
@@ -107,8 +128,14 @@ const ACCEPTED: readonly (readonly [lines: string, requirements: Partial<Require
   ],
   ["Global=true\nConflicts=a", { global: true, conflicts: ["a"] }],
   ["Global=false\nMachineOf=a.service", { machineOf: ["a.service"] }],
-  ["MachineID=1\nMachineMetadata=a=b", { machineId: "1", metadata: [{ key: "a", values: ["b"] }] }],
-  ["Global=true\nMachineMetadata=a=b", { global: true, metadata: [{ key: "a", values: ["b"] }] }],
+  [
+    "MachineID=1\nMachineMetadata=a=b",
+    { machineId: "1", metadata: [{ key: "a", operator: "in" as const, values: ["b"] }] },
+  ],
+  [
+    "Global=true\nMachineMetadata=a=b",
+    { global: true, metadata: [{ key: "a", operator: "in" as const, values: ["b"] }] },
+  ],
   ["MachineID=1\nGlobal=false", { machineId: "1" }],
 ];
 
@@ -325,20 +352,20 @@ const READ_OTHERWISE: readonly (readonly [
     'MachineMetadata="a=b"  "c=d"',
     {
       metadata: [
-        { key: "a", values: ["b"] },
-        { key: "c", values: ["d"] },
+        { key: "a", operator: "in" as const, values: ["b"] },
+        { key: "c", operator: "in" as const, values: ["d"] },
       ],
     },
   ],
   [
     "a tab between quoted values: fleet took it for part of the value",
     'MachineMetadata="a=b"\t"a=d"',
-    { metadata: [{ key: "a", values: ["b", "d"] }] },
+    { metadata: [{ key: "a", operator: "in" as const, values: ["b", "d"] }] },
   ],
   [
     "%%: one percent sign, as in systemd",
     "MachineMetadata=a=%%i",
-    { metadata: [{ key: "a", values: ["%i"] }] },
+    { metadata: [{ key: "a", operator: "in" as const, values: ["%i"] }] },
   ],
 ];
 
@@ -390,7 +417,7 @@ test("parseRequirements() adds drop-ins behind the unit file and lets them reset
   assert.deepEqual(parseRequirements("a.service", main, dropIn).requirements, {
     ...NO_REQUIREMENTS,
     machineId: "2",
-    metadata: [{ key: "a", values: ["b", "c"] }],
+    metadata: [{ key: "a", operator: "in" as const, values: ["b", "c"] }],
   });
   const wrong = parseUnitFile("[X-Fleet]\n\nConflicts=b\n", "a.service.d/y.conf");
   assert.deepEqual(parseRequirements("a.service", main, wrong).problems.map(problemText), [

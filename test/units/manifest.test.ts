@@ -45,7 +45,7 @@ test("validateManifest() gives everything about a good unit", () => {
     requirements: {
       ...NO_REQUIREMENTS,
       conflicts: ["web*"],
-      metadata: [{ key: "disk", values: ["ssd"] }],
+      metadata: [{ key: "disk", operator: "in", values: ["ssd"] }],
     },
     hash: "aadadae1f99c15a14d81c9bbd007158eef4f5f84",
     description: "Web",

@@ -32,7 +32,13 @@ export type ErrorCode =
   | "api-unavailable"
   | "api-refused"
   | "timed-out"
-  | "duplicate-machine";
+  | "duplicate-machine"
+  // An address to listen on is in use, denied, or not this machine's.
+  | "proxy-address"
+  // The data plane cannot do what an option asks for.
+  | "proxy-unsupported"
+  // nftables refused, or is not there.
+  | "proxy-failed";
 
 export interface FleetErrorOptions {
   /** Whether the same call may succeed later without anyone changing anything. */

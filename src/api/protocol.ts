@@ -1,8 +1,9 @@
 import type { ApplyResult, UnitChange } from "../cluster/unit-change.ts";
 import type { MachineView, UnitView } from "../cluster/views.ts";
+import type { OperatorChange } from "../registry/machine-changes.ts";
 import type { DropIn } from "../units/manifest.ts";
 
-export type { ApplyResult, UnitChange };
+export type { ApplyResult, OperatorChange, UnitChange };
 
 /**
  * Bodies of /fleet/v2 (docs/api.md). JSON; errors are ErrorBody with an HTTP status of 4xx or 5xx.
@@ -16,8 +17,13 @@ export type { ApplyResult, UnitChange };
  *   POST /fleet/v2/watch                   WatchRequest -> newline-delimited WatchLine, until either side closes
  *   GET  /fleet/v2/units/NAME/journal?machine=ID&lines=N&follow=1&output=short   text, streamed
  *   GET  /fleet/v2/units/NAME/status?machine=ID    text of `systemctl status`; its exit status in trailer/header `fleet-exit-status`
+ *   GET  /fleet/v2/journal?machine=ID&unit=NAME...&lines=N&follow=1&since=&until=&priority=&grep=&after=CURSOR&fields=A,B
+ *        newline-delimited: journald's entries as JSON, empty lines while there are none, journalctl's own words, JournalEnd at the end
+ *   GET  /fleet/v2/history[?unit=NAME...]  HistoryBody (units without one are left out)
+ *   POST /fleet/v2/units/NAME/act[?machine=ID]  ActionRequest -> 204
  *   POST /fleet/v2/rejoin                  RejoinRequest -> RejoinBody (this machine only)
  *   POST /fleet/v2/machines/ID/forget      empty -> 204
+ *   POST /fleet/v2/machines/ID/operator    OperatorChange -> OperatorBody
  */
 export interface ClusterBody {
   readonly clusterId?: string;
@@ -93,10 +99,44 @@ export type WatchLine =
   | { readonly type: "notices"; readonly notices: readonly Notice[] }
   | { readonly type: "alive" };
 
+/** The last line of a journal. Without it the connection was cut. */
+export interface JournalEnd {
+  readonly end: { readonly exitStatus: number };
+}
+
+export interface HistoryBody {
+  readonly units: readonly UnitHistory[];
+}
+
+/** Machines that a unit was placed on, the last one last; kept when the unit is destroyed. Global units have none. */
+export interface UnitHistory {
+  readonly name: string;
+  readonly entries: readonly {
+    readonly machineId: string;
+    /** Unix milliseconds. */
+    readonly fromMs: number;
+    readonly untilMs?: number;
+    readonly why?: string;
+  }[];
+}
+
+/** Done at once by systemd on the machine that has the unit. `signal`: its number. */
+export type ActionRequest =
+  | { readonly action: "reload" | "reset-failed" }
+  | { readonly action: "kill"; readonly signal: number };
+
 export interface RejoinRequest {
   readonly mode: "keep" | "discard";
 }
 
 export interface RejoinBody {
   readonly units: readonly string[];
+}
+
+/** What operators have set on a machine, after a change. */
+export interface OperatorBody {
+  readonly cordoned: boolean;
+  readonly draining: boolean;
+  /** `null` hides a key that the machine has by itself. */
+  readonly metadata: Readonly<Record<string, string | null>>;
 }

@@ -15,8 +15,10 @@ import { v1Error, v1Json } from "./v1-format.ts";
 import { v1MachineRoutes } from "./v1-machines.ts";
 import { v1StateRoutes } from "./v1-state.ts";
 import { v1UnitRoutes } from "./v1-units.ts";
+import { v2ActionRoutes } from "./v2-actions.ts";
 import { v2ClusterRoutes } from "./v2-cluster.ts";
 import { v2LogRoutes } from "./v2-logs.ts";
+import { v2OperatorRoutes } from "./v2-operators.ts";
 import { v2UnitRoutes } from "./v2-units.ts";
 import { v2WatchRoutes } from "./v2-watch.ts";
 
@@ -88,6 +90,8 @@ class ApiServer {
           ...v2UnitRoutes(context),
           ...v2WatchRoutes(context),
           ...v2LogRoutes(context),
+          ...v2ActionRoutes(context),
+          ...v2OperatorRoutes(context),
         ],
       },
     ];

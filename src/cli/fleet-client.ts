@@ -7,6 +7,8 @@ import type {
   MachinesBody,
   ManifestBody,
   Notice,
+  OperatorBody,
+  OperatorChange,
   RejoinBody,
   RejoinRequest,
   UnitChange,
@@ -106,6 +108,12 @@ export class FleetClient {
     const path = `/fleet/v2/machines/${encodeURIComponent(machineId)}/forget`;
     const response = await this.#http.stream({ method: "POST", path });
     response.resume();
+  }
+
+  /** Cordon, drain intent, metadata, confirmed loss: what is left out of `change` stays. */
+  changeOperator(machineId: string, change: OperatorChange): Promise<OperatorBody> {
+    const path = `/fleet/v2/machines/${encodeURIComponent(machineId)}/operator`;
+    return this.#http.json({ method: "POST", path, body: change });
   }
 }
 

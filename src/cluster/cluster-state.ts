@@ -119,7 +119,7 @@ export class ClusterState {
         this.#applyOperator(this.#machine(fact.machineId), fact.value, dirty);
         break;
       case "roster":
-        this.#applyRoster(this.#machine(fact.machineId), fact.value !== undefined, dirty);
+        this.#applyRoster(this.#machine(fact.machineId), fact.value, dirty);
         break;
       case "placement":
         this.#applyPlacement(this.#unit(fact.unit), fact.value, dirty);
@@ -191,7 +191,9 @@ export class ClusterState {
     this.#machineChanged(machine, dirty);
   }
 
-  #applyRoster(machine: MutableMachine, inRoster: boolean, dirty: Dirty): void {
+  #applyRoster(machine: MutableMachine, value: FactValue<object>, dirty: Dirty): void {
+    const inRoster = value !== undefined;
+    machine.rosterRevision = readable(value)?.modRevision ?? 0;
     if (machine.inRoster === inRoster) return;
     machine.inRoster = inRoster;
     this.#machineChanged(machine, dirty);

@@ -35,6 +35,8 @@ export interface MachineEntry {
   readonly presence: Versioned<MachineSpec> | undefined;
   readonly operator: Versioned<OperatorSpec> | undefined;
   readonly inRoster: boolean;
+  /** Mod revision of the roster record: written when the machine comes (back). */
+  readonly rosterRevision: number;
   readonly metadata: Metadata;
   readonly assignments: ReadonlyMap<string, Versioned<AssignmentSpec>>;
   readonly states: ReadonlyMap<string, Versioned<StateSpec>>;
@@ -59,6 +61,11 @@ export function isPresent(machine: MachineEntry | undefined): boolean {
   return (
     machine !== undefined && (machine.presence !== undefined || machine.unreadable.has("machine"))
   );
+}
+
+/** An operator has said that this absence of it is a loss. */
+export function isConfirmedLost(machine: MachineEntry | undefined): boolean {
+  return machine?.inRoster === true && machine.operator?.record.evacuate === machine.rosterRevision;
 }
 
 /** Takes new units, as far as the machine itself is concerned. */
@@ -125,6 +132,7 @@ export function emptyMachine(id: string): MutableMachine {
     presence: undefined,
     operator: undefined,
     inRoster: false,
+    rosterRevision: 0,
     metadata: new Map(),
     assignments: new Map(),
     states: new Map(),

@@ -1,5 +1,5 @@
 import type { Manifest } from "../units/manifest.ts";
-import type { DesiredState } from "../units/unit-state.ts";
+import type { DesiredState, StartOutcome } from "../units/unit-state.ts";
 import type { Reason } from "./reason.ts";
 
 /**
@@ -39,7 +39,8 @@ export type ClusterFact =
       readonly value: FactValue<StateSpec>;
     }
   | { readonly kind: "blocked"; readonly unit: string; readonly value: FactValue<BlockedSpec> }
-  | { readonly kind: "history"; readonly unit: string; readonly value: FactValue<HistorySpec> };
+  | { readonly kind: "history"; readonly unit: string; readonly value: FactValue<HistorySpec> }
+  | { readonly kind: "move"; readonly unit: string; readonly value: FactValue<MoveSpec> };
 
 export interface UnitSpec {
   readonly desired: DesiredState;
@@ -59,13 +60,21 @@ export interface OperatorSpec {
   readonly metadata: Readonly<Record<string, string | null>>;
   readonly cordoned: boolean;
   readonly draining: boolean;
-  /** Confirms that the machine is lost although many vanished at once. */
-  readonly evacuate?: unknown;
+  /** Confirms that the machine is lost although many vanished at once: mod revision of its roster record. Void once it has been back. */
+  readonly evacuate?: number;
 }
 
 export interface PlacementSpec {
   readonly machine: string;
   readonly identity: number;
+  /** On its way here from another machine, until its start here has come to an end. */
+  readonly moving?: Moving;
+}
+
+export interface Moving {
+  readonly from: string;
+  /** It was as wanted there: if it is not here, the move has failed. */
+  readonly wasWell: boolean;
 }
 
 export interface AssignmentSpec {
@@ -79,6 +88,11 @@ export interface AssignmentSpec {
 export interface StateSpec {
   readonly identity?: number;
   readonly manifest: string;
+  readonly current: DesiredState;
+  readonly load: string;
+  readonly active: string;
+  readonly result: string;
+  readonly start?: { readonly restarts: number; readonly outcome: StartOutcome };
   readonly error?: { readonly code: string };
 }
 
@@ -93,6 +107,13 @@ export interface BlockedReason {
   /** How many machines it holds for; 0: the unit itself. */
   readonly machines: number;
   readonly examples: readonly string[];
+}
+
+/** An operator wants the unit, with those tied to it, on another machine. Good for a few seconds, and for one move. */
+export interface MoveSpec {
+  readonly from: string;
+  readonly to: string;
+  readonly identity: number;
 }
 
 export interface HistorySpec {

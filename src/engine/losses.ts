@@ -1,5 +1,5 @@
 import type { ClusterState } from "../cluster/cluster-state.ts";
-import { isPresent } from "../cluster/entries.ts";
+import { isConfirmedLost, isPresent } from "../cluster/entries.ts";
 import {
   type Absences,
   judgeLosses,
@@ -47,7 +47,7 @@ export class LossTracker {
     const after = judgeLosses(this.#absences, {
       nowMs,
       rules: { ...this.#rules, graceUntilMs },
-      isConfirmed: (id) => cluster.machine(id)?.operator?.record.evacuate === true,
+      isConfirmed: (id) => isConfirmedLost(cluster.machine(id)),
       heldUntilMs: this.#heldUntilMs,
     });
     this.#noteHeld(before, after, nowMs);

@@ -13,6 +13,24 @@ export interface MetadataChange {
   readonly value: string | undefined;
 }
 
+/** What an operator sets on one machine; what is left out stays as it is. */
+export interface OperatorChange {
+  readonly cordoned?: boolean;
+  readonly draining?: boolean;
+  /** `null` hides the key, also where the machine has it by itself. */
+  readonly metadata?: Readonly<Record<string, string | null>>;
+  /** Keys that count again as the machine itself has them. */
+  readonly reset?: readonly string[];
+  /** Confirms that the machine, which is away, is lost. It holds until the machine has been back. */
+  readonly evacuate?: true;
+}
+
+export type OperatorOutcome =
+  | { readonly type: "changed"; readonly record: OperatorRecord }
+  | { readonly type: "not-found" }
+  /** Only a machine that is away can be given up. */
+  | { readonly type: "present" };
+
 /** What operators say of machines: `operators/<id>`, and `roster/<id>` when a machine is forgotten. */
 export class MachineChanges {
   readonly #store: Store;
@@ -27,28 +45,52 @@ export class MachineChanges {
   async changeMetadata(changes: readonly MetadataChange[], call: CallOptions = {}): Promise<void> {
     const byMachine = Map.groupBy(changes, ({ machineId }) => machineId);
     if (byMachine.size === 0) return;
-    for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt += 1) {
+    await this.#retry(async () => {
       const comparisons: Comparison[] = [];
       const operations: Operation[] = [];
       for (const [machineId, own] of byMachine) {
-        const key = this.#keys.operator(machineId);
-        const { items } = await this.#store.read({ range: { key } }, call);
-        const item = items[0];
-        const record =
-          item === undefined ? NO_SETTINGS : decodeRecord(operatorRecord, key, item.value);
-        const metadata = { ...record.metadata };
-        for (const change of own) metadata[change.key] = change.value ?? null;
-        comparisons.push({ type: "modified-at", key, revision: item?.modRevision ?? 0 });
-        operations.push({ type: "put", key, value: encodeRecord({ ...record, metadata }) });
+        const metadata = Object.fromEntries(own.map(({ key, value }) => [key, value ?? null]));
+        const { comparison, operation } = await this.#settings(machineId, { metadata }, call);
+        comparisons.push(comparison);
+        operations.push(operation);
       }
       const { applied } = await this.#store.transact({ comparisons, operations }, call);
-      if (applied) return;
-    }
-    throw new FleetError(
-      "conflict",
-      `cannot change metadata: others changed it ${ATTEMPTS_MAX} times meanwhile, try again`,
-      { retriable: true },
-    );
+      return applied ? true : undefined;
+    });
+  }
+
+  /** Of a machine that is or was there. By compare-and-swap, so that what others set meanwhile stays. */
+  async changeOperator(
+    machineId: string,
+    change: OperatorChange,
+    call: CallOptions = {},
+  ): Promise<OperatorOutcome> {
+    const [rosterKey, machineKey] = [this.#keys.roster(machineId), this.#keys.machine(machineId)];
+    return await this.#retry(async (): Promise<OperatorOutcome | undefined> => {
+      const { items } = await this.#store.readKeys({ keys: [rosterKey, machineKey] }, call);
+      const roster = items.find(({ key }) => key === rosterKey);
+      if (roster === undefined) return { type: "not-found" };
+      const revision = roster.modRevision;
+      const { evacuate, ...settings } = change;
+      if (evacuate && items.length > 1) return { type: "present" };
+      const { comparison, operation, record } = await this.#settings(
+        machineId,
+        evacuate ? { ...settings, evacuate: revision } : settings,
+        call,
+      );
+      const comparisons: Comparison[] = [
+        comparison,
+        evacuate
+          ? { type: "modified-at", key: rosterKey, revision }
+          : { type: "created-at", key: rosterKey, revision: roster.createRevision },
+      ];
+      if (evacuate) comparisons.push({ type: "created-at", key: machineKey, revision: 0 });
+      const { applied } = await this.#store.transact(
+        { comparisons, operations: [operation] },
+        call,
+      );
+      return applied ? { type: "changed", record } : undefined;
+    });
   }
 
   async forget(
@@ -70,5 +112,38 @@ export class MachineChanges {
       call,
     );
     return applied ? "forgotten" : "present";
+  }
+
+  async #settings(
+    machineId: string,
+    change: Omit<OperatorChange, "evacuate"> & { readonly evacuate?: number },
+    call: CallOptions,
+  ) {
+    const key = this.#keys.operator(machineId);
+    const item = (await this.#store.read({ range: { key } }, call)).items[0];
+    const before = item === undefined ? NO_SETTINGS : decodeRecord(operatorRecord, key, item.value);
+    const { metadata, reset = [], ...settings } = change;
+    const kept = Object.entries(before.metadata).filter(([name]) => !reset.includes(name));
+    const record = {
+      ...before,
+      ...settings,
+      metadata: { ...Object.fromEntries(kept), ...metadata },
+    };
+    const comparison: Comparison = { type: "modified-at", key, revision: item?.modRevision ?? 0 };
+    const operation: Operation = { type: "put", key, value: encodeRecord(record) };
+    return { comparison, operation, record };
+  }
+
+  /** `attempt` gives undefined when somebody else was faster. */
+  async #retry<T>(attempt: () => Promise<T | undefined>): Promise<T> {
+    for (let count = 1; count <= ATTEMPTS_MAX; count += 1) {
+      const result = await attempt();
+      if (result !== undefined) return result;
+    }
+    throw new FleetError(
+      "conflict",
+      `cannot change the machine's settings: others changed them ${ATTEMPTS_MAX} times meanwhile, try again`,
+      { retriable: true },
+    );
   }
 }

@@ -74,11 +74,18 @@ export const operatorRecord = v.looseObject({
   metadata: v.record(text, v.nullable(text)),
   cordoned: v.boolean(),
   draining: v.boolean(),
+  /** Confirms one absence of the machine as its loss: mod revision of its roster record, which is written anew when it is back. */
+  evacuate: v.exactOptional(count),
 });
 export type OperatorRecord = v.InferOutput<typeof operatorRecord>;
 
 /** `placements/<unit>`: the machine a non-global unit belongs to. Created only if absent (I1). */
-export const placementRecord = v.looseObject({ machine: text, identity: count });
+export const placementRecord = v.looseObject({
+  machine: text,
+  identity: count,
+  /** On its way from another machine: reserved here while it stops there, and until its start here has come to an end. */
+  moving: v.exactOptional(v.looseObject({ from: text, wasWell: v.boolean() })),
+});
 export type PlacementRecord = v.InferOutput<typeof placementRecord>;
 
 /** `assignments/<id>/<unit>`: what a machine is to hold. */
@@ -153,6 +160,9 @@ export const historyRecord = v.looseObject({
   ),
 });
 export type HistoryRecord = v.InferOutput<typeof historyRecord>;
+
+/** `moves/<unit>`, bound to a lease that nobody renews: an operator wants the unit's group on another machine. */
+export const moveRecord = v.looseObject({ from: text, to: text, identity: count });
 
 /** `engine/leader`, bound to the leader's lease. Its create revision is the fencing token (I2). */
 export const leaderRecord = v.looseObject({ machine: text, nonce: text, format: count });

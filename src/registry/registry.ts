@@ -5,7 +5,12 @@ import type { Random } from "../runtime/random.ts";
 import type { Manifest } from "../units/manifest.ts";
 import { ClusterWatch } from "./cluster-watch.ts";
 import type { Keys } from "./keys.ts";
-import { MachineChanges, type MetadataChange } from "./machine-changes.ts";
+import {
+  MachineChanges,
+  type MetadataChange,
+  type OperatorChange,
+  type OperatorOutcome,
+} from "./machine-changes.ts";
 import { ManifestCache } from "./manifest-cache.ts";
 import { decodeRecord, unitRecord } from "./records.ts";
 import type { CallOptions, Store } from "./store.ts";
@@ -67,6 +72,15 @@ export class Registry {
   /** All or nothing. */
   async changeMetadata(changes: readonly MetadataChange[], call: CallOptions = {}): Promise<void> {
     await this.#machineChanges.changeMetadata(changes, call);
+  }
+
+  /** Cordon, drain intent, metadata and confirmed loss of one machine. */
+  async changeOperator(
+    machineId: string,
+    change: OperatorChange,
+    call: CallOptions = {},
+  ): Promise<OperatorOutcome> {
+    return await this.#machineChanges.changeOperator(machineId, change, call);
   }
 
   /** Takes a machine that is away off the list of known ones. */

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "node:test";
+import { MachineChanges } from "../../src/registry/machine-changes.ts";
 import type { Store } from "../../src/registry/store.ts";
 import { settle, VirtualClock } from "../../src/runtime/virtual-clock.ts";
 import { EngineFixture, keys } from "./engine-fixture.ts";
@@ -137,11 +138,39 @@ describe("runEngine()", () => {
     await f.clock.advance(600_000);
     assert.equal(await f.placedOn("u4.service"), "m4");
     assert.match(JSON.stringify(await f.read(keys.blocked("u4.service"))), /"mass-loss"/);
-    const record = { metadata: {}, cordoned: false, draining: false, evacuate: true };
-    await f.put(keys.operator("m4"), record);
+    const changes = new MachineChanges({ store: f.store, keys });
+    assert.deepEqual(await changes.changeOperator("m1", { evacuate: true }), { type: "present" });
+    assert.equal((await changes.changeOperator("m4", { evacuate: true })).type, "changed");
     await f.clock.advance(100);
     assert.notEqual(await f.placedOn("u4.service"), "m4");
     assert.equal(await f.placedOn("u5.service"), "m5");
+  });
+
+  test("takes a confirmed loss for that absence only", async () => {
+    f.engine("m1");
+    await f.machines("m1", "m2", "m3", "m4", "m5");
+    await f.unit("v.service", "MachineMetadata=disk=ssd");
+    const changes = new MachineChanges({ store: f.store, keys });
+    const metadata = { disk: "ssd" };
+    await changes.changeOperator("m4", { metadata });
+    await changes.changeOperator("m1", { metadata, cordoned: true });
+    await f.clock.advance(100);
+    assert.equal(await f.placedOn("v.service"), "m4");
+    const lose = async () => {
+      for (const id of ["m3", "m4", "m5"]) await f.die(id);
+      await f.clock.advance(100_000);
+    };
+    await lose();
+    await changes.changeOperator("m4", { evacuate: true });
+    await f.machines("m3", "m4", "m5");
+    await f.clock.advance(100_000);
+    assert.equal(await f.placedOn("v.service"), "m4");
+    await changes.changeOperator("m1", { cordoned: false });
+    await lose();
+    assert.equal(await f.placedOn("v.service"), "m4", "held again: nobody has confirmed this one");
+    await changes.changeOperator("m4", { evacuate: true });
+    await f.clock.advance(100);
+    assert.equal(await f.placedOn("v.service"), "m1");
   });
 
   test("collects a manifest that nobody has used for a while", async () => {

@@ -8,7 +8,8 @@ import { parseRequirements } from "../units/x-fleet.ts";
  * What the [X-Fleet] section of a unit asks for. Throws UnitFileError if that is not clear: a requirement that is passed over
  * would let the unit run where it must not. Faults elsewhere in the file are for systemd to judge.
  */
-export function readRequirements(unit: string, { content, dropIns }: Manifest): Requirements {
+export function readRequirements(unit: string, manifest: Manifest): Requirements {
+  const { content, dropIns } = manifest;
   // Most units say nothing to the scheduler, and there may be very many of them.
   if (!mentions(content) && !dropIns.some((dropIn) => mentions(dropIn.content))) {
     return NO_REQUIREMENTS;
@@ -19,7 +20,8 @@ export function readRequirements(unit: string, { content, dropIns }: Manifest): 
   ];
   const { requirements, problems } = parseRequirements(
     unit,
-    ...files.map(({ unitFile }) => unitFile),
+    files.map(({ unitFile }) => unitFile),
+    manifest,
   );
   assertNoProblems(problems);
   return requirements;

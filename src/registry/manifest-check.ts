@@ -32,7 +32,7 @@ export function checkManifest(unit: string, given: Manifest): ManifestCheck {
     ...dropIns.map(({ name, content }) => scanUnitFile(content, `${unit}.d/${name}`)),
   ];
   const files = scans.map(({ unitFile }) => unitFile);
-  const { requirements, problems } = parseRequirements(unit, ...files);
+  const { requirements, problems } = parseRequirements(unit, files);
   const first: UnitProblem | undefined = [
     ...scans.flatMap((scan) => scan.problems),
     ...problems,

@@ -12,6 +12,11 @@ export interface Manifest {
   readonly content: string;
   /** In order of name. */
   readonly dropIns: readonly DropIn[];
+  /**
+   * How [X-Fleet] is to be read (ReadOptions), if somebody asked for it. No part of the hash: a unit that was taken strictly
+   * asks for the same when it is read leniently.
+   */
+  readonly lenient?: boolean;
 }
 
 export interface DropIn {
@@ -34,6 +39,8 @@ export function manifestHash(manifest: Manifest): string {
 export interface ManifestReport {
   /** Why the unit is refused, most important first; empty: it is good. */
   readonly errors: readonly UnitProblem[];
+  /** What is passed over in a lenient manifest. */
+  readonly warnings: readonly UnitProblem[];
   /** Only what could be read: not to be used when there are errors. */
   readonly requirements: Requirements;
   /** fleet's hash of the unit file; empty if there is too much to read. */
@@ -57,15 +64,16 @@ export function validateManifest(unitName: string, manifest: Manifest): Manifest
   const tooLarge = sizeProblem(manifest);
   if (tooLarge !== undefined) {
     refuse(tooLarge);
-    return { errors, requirements: NO_REQUIREMENTS, hash: "", description: "" };
+    return { errors, warnings: [], requirements: NO_REQUIREMENTS, hash: "", description: "" };
   }
   for (const message of dropInNameProblems(manifest.dropIns)) refuse(message);
   const scanned = scanManifest(unitName, manifest);
-  const { requirements, problems } = parseRequirements(unitName, ...scanned.files);
+  const { requirements, problems, warnings } = parseRequirements(unitName, scanned.files, manifest);
   errors.push(...scanned.problems, ...problems);
   const [main] = scanned.files;
   return {
     errors,
+    warnings,
     requirements,
     hash: unitHash(main),
     description: description(main),
@@ -75,8 +83,8 @@ export function validateManifest(unitName: string, manifest: Manifest): Manifest
 /** As validateManifest, but only what placing needs: for units that are in the registry already. */
 export function manifestRequirements(unitName: string, manifest: Manifest): RequirementsResult {
   const scanned = scanManifest(unitName, manifest);
-  const { requirements, problems } = parseRequirements(unitName, ...scanned.files);
-  return { requirements, problems: [...scanned.problems, ...problems] };
+  const result = parseRequirements(unitName, scanned.files, manifest);
+  return { ...result, problems: [...scanned.problems, ...result.problems] };
 }
 
 /**

@@ -2,30 +2,63 @@ import { unescapeUnitText } from "./unit-escape.ts";
 import { parseUnitName } from "./unit-name.ts";
 
 /**
- * Replaces the specifiers of systemd.unit(5) that follow from the unit's name, in values of [X-Fleet]:
+ * Specifiers of systemd.unit(5) in values of [X-Fleet] are replaced in two steps. From the unit's name, when the file is read:
  *
  *   %n  full name            %N  name without type
  *   %p  prefix               %P  prefix, unescaped
  *   %i  instance             %I  instance, unescaped
  *   %j  behind the prefix's last dash   %J  the same, unescaped
- *   %%  a percent sign
  *
- * Anything else stays as it is, as in fleet: `%H` and `%m` belong to the machine that is to run the unit, and
- * requirements are about any machine. Other sections are systemd's own business.
- * Undefined if an escape in the name cannot be undone for one of the unescaped forms.
+ * and from the machine that is asked about, when it is asked about: `%H` is its hostname, `%m` its machine id. Between the two a
+ * text is a *machine text*: it holds `%H` and `%m` as they were written, and `%%` for each percent sign that is meant as one.
+ * Any other percent sign stands for itself, as in fleet; other sections are systemd's own business.
  */
-export function expandSpecifiers(value: string, unitName: string): string | undefined {
-  if (!value.includes("%")) return value;
+export interface MachineNames {
+  readonly machineId: string;
+  readonly hostname: string;
+}
+
+/** The first step. Undefined if an escape in the name cannot be undone for one of the unescaped forms. */
+export function expandNameSpecifiers(text: string, unitName: string): string | undefined {
+  if (!text.includes("%")) return text;
   let failed = false;
-  const expanded = value.replace(/%([nNpPiIjJ%])/g, (_, letter: string) => {
-    const text = specifier(letter, unitName);
-    if (text === undefined) failed = true;
-    return text ?? "";
+  const expanded = text.replace(/%([nNpPiIjJHm%])/g, (whole, letter: string) => {
+    if (letter === "%" || letter === "H" || letter === "m") return whole;
+    const value = nameSpecifier(letter, unitName);
+    if (value === undefined) failed = true;
+    return value?.replaceAll("%", "%%") ?? "";
   });
   return failed ? undefined : expanded;
 }
 
-function specifier(letter: string, unitName: string): string | undefined {
+/** The second step: what a machine text means on one machine. To be done before it is compared with anything. */
+export function expandMachineSpecifiers(text: string, machine: MachineNames): string {
+  if (!text.includes("%")) return text;
+  return text.replace(/%([Hm%])/g, (_, letter: string) => {
+    if (letter === "%") return "%";
+    return letter === "H" ? machine.hostname : machine.machineId;
+  });
+}
+
+/**
+ * Whether a machine text is yet to be expanded. False: it is what it means, the same on every machine. True for a lone `%%`
+ * too, so that what is compared is always either such a text or one that was expanded.
+ */
+export function hasMachineSpecifiers(text: string): boolean {
+  return /%[Hm%]/.test(text);
+}
+
+/** The first `%H` or `%m` of a machine text. */
+export function firstMachineSpecifier(text: string): string | undefined {
+  return text.match(/%[Hm%]/g)?.find((specifier) => specifier !== "%%");
+}
+
+/** What a machine text without `%H` and `%m` means. */
+export function plainText(text: string): string {
+  return text.replaceAll("%%", "%");
+}
+
+function nameSpecifier(letter: string, unitName: string): string | undefined {
   const name = parseUnitName(unitName);
   const prefix = name?.prefix ?? unitName;
   const instance = name?.instance ?? "";
@@ -45,9 +78,7 @@ function specifier(letter: string, unitName: string): string | undefined {
       return unescapeUnitText(instance);
     case "j":
       return lastPart;
-    case "J":
-      return unescapeUnitText(lastPart);
     default:
-      return "%";
+      return unescapeUnitText(lastPart);
   }
 }

@@ -18,8 +18,9 @@ export interface UnitOption {
   readonly name: string;
   /** Lines joined (backslash and line end become one space), blanks at both ends taken off. */
   readonly value: string;
-  /** Where it begins, from 1. */
+  /** Where it begins, both from 1. */
   readonly line: number;
+  readonly column: number;
 }
 
 export interface ScannedUnitFile {
@@ -163,7 +164,9 @@ function readContinued(scan: Scan, continued: Continued): void {
   const text = continued.parts.join("");
   if (continued.length > LINE_BYTES_MAX / 4) checkLength(scan, text, continued.line);
   const start = skipBlanks(text, 0, text.length);
-  readLine(scan, { text, start, end: text.length, line: continued.line, column: 1 });
+  // Blanks alone on the first line: then it begins on a later one, but this is where the reader has to look.
+  const column = start < (continued.parts[0]?.length ?? 0) ? start + 1 : 1;
+  readLine(scan, { text, start, end: text.length, line: continued.line, column });
 }
 
 interface Line {
@@ -203,6 +206,7 @@ function readLine(scan: Scan, where: Line): void {
       name: text.slice(start, trimBlanks(text, start, equals)),
       value: text.slice(skipBlanks(text, equals + 1, end), end),
       line,
+      column: where.column,
     });
   } else if (!scan.lost) {
     const message = `${excerpt(text.slice(start, end))} is outside of any section`;

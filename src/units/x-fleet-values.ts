@@ -1,11 +1,13 @@
 import { parseGlob } from "./glob.ts";
+import { parseMetadata } from "./metadata-requirement.ts";
 import { isTemplate, validateUnitName } from "./unit-name.ts";
 
-/** `words`: names between blanks. `items`: one value, or several that are each in quotes. */
-export type ValueSplit = "words" | "items";
+/** `words`: names between blanks. `items`: one value, or several that are each in quotes. `line`: the line as it is. */
+export type ValueSplit = "words" | "items" | "line";
 
 /** Undefined if quotes are not balanced, or are not all around the line. */
 export function splitValue(value: string, split: ValueSplit): readonly string[] | undefined {
+  if (split === "line") return [value];
   if (!value.includes('"')) {
     return split === "items" ? [value] : value.split(/[ \t]+/);
   }
@@ -53,12 +55,22 @@ export function peerProblem(value: string, unitName: string): string | undefined
 }
 
 export function metadataProblem(value: string): string | undefined {
-  const [key = "", wanted = "", ...more] = value.split("=");
-  if (key === "" || wanted === "" || more.length > 0) {
-    return 'it has to be key=value (several on a line: "a=b" "c=d")';
-  }
-  return key !== key.trim() || wanted !== wanted.trim()
-    ? 'blanks around "=" or the value'
+  const item = parseMetadata(value);
+  return typeof item === "string" ? item : undefined;
+}
+
+export function metadataKeyProblem(value: string): string | undefined {
+  if (value === "") return "the key is empty";
+  return /[="]/.test(value) ? "it takes one metadata key, without a value" : undefined;
+}
+
+/** Also the limit of Weight= and MaxPerMachine=; sums of very many stay exact. */
+const WHOLE_NUMBER_MAX = 10_000;
+
+export function wholeNumberProblem(value: string): string | undefined {
+  const number = /^[0-9]{1,9}$/.test(value) ? Number(value) : 0;
+  return number < 1 || number > WHOLE_NUMBER_MAX
+    ? `it has to be a whole number from 1 to ${WHOLE_NUMBER_MAX}`
     : undefined;
 }
 

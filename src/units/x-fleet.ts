@@ -1,23 +1,22 @@
-import { parseGlob } from "./glob.ts";
+import { mergeByKey, parseMetadata } from "./metadata-requirement.ts";
 import { type MetadataRequirement, NO_REQUIREMENTS, type Requirements } from "./requirements.ts";
-import { expandSpecifiers } from "./specifiers.ts";
+import { expandNameSpecifiers, firstMachineSpecifier, plainText } from "./specifiers.ts";
 import { PROBLEMS_MAX, type UnitFile, type UnitOption } from "./unit-file.ts";
 import { instanceOf, isTemplate } from "./unit-name.ts";
 import type { UnitProblem } from "./unit-problem.ts";
 import {
-  booleanProblem,
-  machineIdProblem,
-  metadataProblem,
-  parseBoolean,
-  patternProblem,
-  peerProblem,
-  splitValue,
-  type ValueSplit,
-} from "./x-fleet-values.ts";
+  combinationProblems,
+  type Draft,
+  entriesOf,
+  pinned,
+  problemAt,
+} from "./x-fleet-combinations.ts";
+import { closestOption, type ListName, type OptionRule, optionRule } from "./x-fleet-options.ts";
+import { parseBoolean, splitValue } from "./x-fleet-values.ts";
 
 /**
  * The [X-Fleet] section (docs/unit-files.md). Nothing that was written is passed over in silence: a requirement that is
- * dropped lets a unit run where it must not. A new option is a line in OPTIONS, a list in Draft and a field in Requirements.
+ * dropped lets a unit run where it must not. The options are in x-fleet-options.ts.
  */
 export const X_FLEET = "X-Fleet";
 
@@ -32,55 +31,14 @@ export interface RequirementsResult {
   readonly requirements: Requirements;
   /** At most PROBLEMS_MAX. */
   readonly problems: readonly UnitProblem[];
+  /** What was passed over because the unit is read leniently. At most PROBLEMS_MAX. */
+  readonly warnings: readonly UnitProblem[];
 }
 
-interface Entry {
-  readonly value: string;
-  readonly option: UnitOption;
-  readonly file: string;
+export interface ReadOptions {
+  /** As fleet did: options it did not know and metadata it could not read are passed over. */
+  readonly lenient?: boolean | undefined;
 }
-
-type ListName = keyof Draft;
-
-/** What was said so far, in order, by meaning. */
-interface Draft {
-  readonly machineId: Entry[];
-  readonly conditionMachineId: Entry[];
-  readonly conditionMachineBootId: Entry[];
-  readonly machineOf: Entry[];
-  readonly metadata: Entry[];
-  readonly conflicts: Entry[];
-  readonly replaces: Entry[];
-  readonly global: Entry[];
-}
-
-interface OptionRule {
-  readonly list: ListName;
-  readonly split: ValueSplit;
-  /** What is wrong with one value, specifiers replaced. */
-  readonly check: (value: string, unitName: string) => string | undefined;
-}
-
-const machineOf: OptionRule = { list: "machineOf", split: "words", check: peerProblem };
-const metadata: OptionRule = { list: "metadata", split: "items", check: metadataProblem };
-const conflicts: OptionRule = { list: "conflicts", split: "words", check: patternProblem };
-const replaces: OptionRule = { list: "replaces", split: "words", check: patternProblem };
-const machine = { split: "items", check: machineIdProblem } as const;
-
-/** The names that begin with `X-` are fleet's old spellings. */
-const OPTIONS: ReadonlyMap<string, OptionRule> = new Map<string, OptionRule>([
-  ["MachineID", { ...machine, list: "machineId" }],
-  ["X-ConditionMachineID", { ...machine, list: "conditionMachineId" }],
-  ["X-ConditionMachineBootID", { ...machine, list: "conditionMachineBootId" }],
-  ["MachineOf", machineOf],
-  ["X-ConditionMachineOf", machineOf],
-  ["MachineMetadata", metadata],
-  ["X-ConditionMachineMetadata", metadata],
-  ["Conflicts", conflicts],
-  ["X-Conflicts", conflicts],
-  ["Replaces", replaces],
-  ["Global", { list: "global", split: "items", check: booleanProblem }],
-]);
 
 /**
  * Reads the section of a unit; `files` are its unit file and then its drop-ins, whose lines come behind. A template is
@@ -88,81 +46,102 @@ const OPTIONS: ReadonlyMap<string, OptionRule> = new Map<string, OptionRule>([
  */
 export function parseRequirements(
   unitName: string,
-  ...files: readonly UnitFile[]
+  files: readonly UnitFile[],
+  { lenient = false }: ReadOptions = {},
 ): RequirementsResult {
   const name = isTemplate(unitName) ? (instanceOf(unitName, "instance") ?? unitName) : unitName;
-  const draft = emptyDraft();
+  const draft: Draft = new Map();
   const problems: UnitProblem[] = [];
+  const warnings: UnitProblem[] = [];
   for (const { file, options } of files) {
     for (const option of options) {
       if (problems.length >= PROBLEMS_MAX) break;
-      if (option.section !== X_FLEET) {
-        const message = sectionProblem(option.section);
-        if (message !== undefined) problems.push(problemAt({ option, file }, message));
-        continue;
-      }
-      for (const message of readOption(draft, { option, file, unitName: name })) {
-        problems.push(problemAt({ option, file }, message));
+      const found =
+        option.section === X_FLEET
+          ? readOption(draft, { option, file, unitName: name })
+          : sectionProblems(option.section);
+      for (const { message, droppedByFleet } of found) {
+        const list = lenient && droppedByFleet ? warnings : problems;
+        list.push(problemAt({ option, file }, message));
       }
     }
   }
   const pin = pinned(draft, problems);
-  for (const problem of combinationProblems(draft, pin)) problems.push(problem);
+  problems.push(...combinationProblems(draft, pin, name));
   return {
-    requirements: {
-      ...NO_REQUIREMENTS,
-      global: parseBoolean(draft.global.at(-1)?.value ?? "false") === true,
-      machineId: pin?.value,
-      machineOf: valuesOf(draft.machineOf),
-      metadata: byKey(draft.metadata),
-      conflicts: valuesOf(draft.conflicts),
-      replaces: valuesOf(draft.replaces),
-    },
+    requirements: requirementsOf(draft, pin?.value),
     problems: problems.slice(0, PROBLEMS_MAX),
+    warnings: warnings.slice(0, PROBLEMS_MAX),
   };
 }
 
-function emptyDraft(): Draft {
+function requirementsOf(draft: Draft, machineId: string | undefined): Requirements {
+  const values = (list: ListName) => [...new Set(entriesOf(draft, list).map(({ value }) => value))];
+  const last = (list: ListName) => entriesOf(draft, list).at(-1)?.value;
+  const maxPerMachine = last("maxPerMachine");
   return {
-    machineId: [],
-    conditionMachineId: [],
-    conditionMachineBootId: [],
-    machineOf: [],
-    metadata: [],
-    conflicts: [],
-    replaces: [],
-    global: [],
+    ...NO_REQUIREMENTS,
+    global: parseBoolean(last("global") ?? "no") === true,
+    machineId,
+    notMachineIds: values("notMachineId"),
+    machineOf: values("machineOf"),
+    metadata: mergeByKey(values("metadata").flatMap(metadataOf)),
+    preferredMetadata: values("preferredMetadata").flatMap(metadataOf),
+    spreadBy: last("spreadBy"),
+    maxPerMachine: maxPerMachine === undefined ? undefined : Number(maxPerMachine),
+    weight: Number(last("weight") ?? NO_REQUIREMENTS.weight),
+    conflicts: values("conflicts"),
+    replaces: values("replaces"),
   };
+}
+
+function metadataOf(item: string): readonly MetadataRequirement[] {
+  const parsed = parseMetadata(item);
+  return typeof parsed === "string" ? [] : [parsed];
+}
+
+interface Finding {
+  readonly message: string;
+  readonly droppedByFleet: boolean;
 }
 
 /** Adds one line to the draft; gives back what is wrong with it. */
 function readOption(
   draft: Draft,
   line: { readonly option: UnitOption; readonly file: string; readonly unitName: string },
-): readonly string[] {
+): readonly Finding[] {
   const { option, file, unitName } = line;
-  const rule = OPTIONS.get(option.name);
-  if (rule === undefined) return [unknownOption(option.name)];
-  const list = draft[rule.list];
+  const rule = optionRule(option.name);
+  if (rule === undefined) return [{ message: unknownOption(option.name), droppedByFleet: true }];
+  const finding = (message: string, part?: string): Finding => ({
+    message,
+    droppedByFleet: part !== undefined && rule.droppedByFleet?.(part) === true,
+  });
+  const list = entriesOf(draft, rule.list);
   if (option.value === "") {
     // For drop-ins, as in systemd. With nothing to take back it is a value that got lost, which must not widen placement.
-    if (list.length === 0) return [`${option.name}= has no value, and none before it to reset`];
+    const isReset = list.length > 0;
     list.length = 0;
-    return [];
+    return isReset
+      ? []
+      : [finding(`${option.name}= has no value, and none before it to reset`, "")];
   }
   const parts = splitValue(option.value, rule.split);
   if (parts === undefined) {
-    return [`${option.name}=: quotes have to enclose each value of the line, as in "a=b" "c=d"`];
+    return [
+      finding(`${option.name}=: quotes have to enclose each value of the line, as in "a=b" "c=d"`),
+    ];
   }
-  const problems: string[] = [];
+  const findings: Finding[] = [];
   for (const part of parts) {
     const read = readValue(part, rule, unitName);
-    if ("problem" in read) problems.push(`${option.name}=${shortened(part)}: ${read.problem}`);
+    if ("problem" in read)
+      findings.push(finding(`${option.name}=${shortened(part)}: ${read.problem}`, part));
     else if (list.length < VALUES_MAX) list.push({ value: read.value, option, file });
-    else return [...problems, `${option.name}=: more than ${VALUES_MAX} values`];
-    if (problems.length === PROBLEMS_MAX) break;
+    else return [...findings, finding(`${option.name}=: more than ${VALUES_MAX} values`)];
+    if (findings.length === PROBLEMS_MAX) break;
   }
-  return problems;
+  return findings;
 }
 
 function readValue(
@@ -172,11 +151,19 @@ function readValue(
 ): { readonly value: string } | { readonly problem: string } {
   const tooLong = { problem: `longer than ${VALUE_LENGTH_MAX} characters` };
   if (part.length > VALUE_LENGTH_MAX) return tooLong;
-  const value = expandSpecifiers(part, unitName);
-  if (value === undefined) return { problem: "an escape in the unit's name means nothing" };
-  if (value.length > VALUE_LENGTH_MAX) return tooLong;
+  const text = expandNameSpecifiers(part, unitName);
+  if (text === undefined) return { problem: "an escape in the unit's name means nothing" };
+  if (text.length > VALUE_LENGTH_MAX) return tooLong;
+  const specifier = rule.machineSpecifiers === true ? undefined : firstMachineSpecifier(text);
+  if (specifier !== undefined) return { problem: machineSpecifierRefused(specifier) };
+  const value = rule.machineSpecifiers === true ? text : plainText(text);
   const problem = rule.check(value, unitName);
   return problem === undefined ? { value } : { problem };
+}
+
+/** Above all for MachineOf=, where it would be a circle. */
+function machineSpecifierRefused(specifier: string): string {
+  return `${specifier} is known only once the machine is chosen, and this helps to choose it`;
 }
 
 function shortened(text: string): string {
@@ -184,101 +171,16 @@ function shortened(text: string): string {
 }
 
 function unknownOption(name: string): string {
-  const plain = name.toLowerCase().replace(/^x-(condition)?/, "");
-  const meant = Array.from(OPTIONS.keys()).find((known) => known.toLowerCase() === plain);
+  const meant = closestOption(name);
   const hint = meant === undefined ? "" : `; did you mean ${meant}?`;
   return `unrecognized requirement in [X-Fleet] section: "${name}"${hint}`;
 }
 
 /** systemd ignores every section that begins with `X-`, so nobody else would notice. */
-function sectionProblem(section: string): string | undefined {
-  return /^\s*x[-_ ]?fleet\s*$/i.test(section)
-    ? `section [${section}] has to be spelled [${X_FLEET}]`
-    : undefined;
+function sectionProblems(section: string): readonly Finding[] {
+  if (!/^\s*x[-_ ]?fleet\s*$/i.test(section)) return NO_FINDINGS;
+  const message = `section [${section}] has to be spelled [${X_FLEET}]`;
+  return [{ message, droppedByFleet: false }];
 }
 
-/** MachineID, or fleet's older name for it where there is none. */
-function pinned(draft: Draft, problems: UnitProblem[]): Entry | undefined {
-  const candidates = draft.machineId.length > 0 ? draft.machineId : draft.conditionMachineId;
-  const [first, ...others] = candidates;
-  const other = others.find(({ value }) => value !== first?.value);
-  if (first !== undefined && other !== undefined) {
-    const message = `${other.option.name}=${other.value}: the unit is pinned to ${first.value} already`;
-    problems.push(problemAt(other, message));
-  }
-  const [bootId] = draft.conditionMachineBootId;
-  if (first === undefined && bootId !== undefined) {
-    const message = `${bootId.option.name}: fleet compared it with machine ids, so nothing ever matched; use MachineID`;
-    problems.push(problemAt(bootId, message));
-  }
-  return first;
-}
-
-/** Requirements that no machine could ever meet together, in fleet's order and words. */
-function combinationProblems(draft: Draft, pin: Entry | undefined): readonly UnitProblem[] {
-  const problems: UnitProblem[] = [];
-  const clashes = (what: string, entries: readonly Entry[]) => {
-    const patterns = entries.map((entry) => ({ entry, glob: parseGlob(entry.value) }));
-    for (const peer of draft.machineOf) {
-      const hit = patterns.find(({ glob }) => glob?.matches(peer.value));
-      if (hit === undefined) continue;
-      const message = `unresolvable requirements: peer "${peer.value}" matches ${what} "${hit.entry.value}"`;
-      problems.push(problemAt(hit.entry, message));
-    }
-  };
-  clashes("conflict", draft.conflicts);
-  clashes("replace", draft.replaces);
-  const global = draft.global.at(-1);
-  const isGlobal = global !== undefined && parseBoolean(global.value) === true;
-  const said = {
-    MachineID: pin,
-    Peers: draft.machineOf[0],
-    Conflicts: draft.conflicts[0],
-    Global: isGlobal ? global : undefined,
-    Replaces: draft.replaces[0],
-  };
-  for (const [one, other] of EXCLUSIVE) {
-    const place = said[other];
-    if (said[one] !== undefined && place !== undefined) {
-      problems.push(problemAt(place, `${one} cannot be used with ${other}`));
-    }
-  }
-  return problems;
-}
-
-const EXCLUSIVE = [
-  ["MachineID", "Peers"],
-  ["MachineID", "Conflicts"],
-  ["MachineID", "Global"],
-  ["MachineID", "Replaces"],
-  ["Global", "Peers"],
-  ["Global", "Replaces"],
-  ["Conflicts", "Replaces"],
-] as const;
-
-function problemAt(
-  place: { readonly option: UnitOption; readonly file: string },
-  message: string,
-): UnitProblem {
-  return { file: place.file, line: place.option.line, column: undefined, message };
-}
-
-function valuesOf(entries: readonly Entry[]): readonly string[] {
-  return Array.from(new Set(entries.map(({ value }) => value)));
-}
-
-/** Same key: any of the values. Different keys: all of them. In order of first mention. */
-function byKey(entries: readonly Entry[]): readonly MetadataRequirement[] {
-  const keys = new Map<string, Set<string>>();
-  for (const { value } of entries) {
-    const equals = value.indexOf("=");
-    const key = value.slice(0, equals);
-    const values = keys.get(key) ?? new Set();
-    keys.set(key, values.add(value.slice(equals + 1)));
-  }
-  return Array.from(keys, ([key, values]) => ({
-    key,
-    operator: "in",
-    values: Array.from(values),
-  }));
-}
+const NO_FINDINGS: readonly Finding[] = [];

@@ -42,6 +42,7 @@ test("validateManifest() gives everything about a good unit", () => {
   );
   assert.deepEqual(report, {
     errors: [],
+    warnings: [],
     requirements: {
       ...NO_REQUIREMENTS,
       conflicts: ["web*"],
@@ -105,7 +106,7 @@ const REFUSED: readonly (readonly [
     "a.service",
     `${SERVICE}[X-Fleet]\nGlobal=maybe\n`,
     {},
-    "a.service:6: Global=maybe: it has to be yes or no",
+    "a.service:6:1: Global=maybe: it has to be yes or no",
   ],
   ...[
     "b",
@@ -170,7 +171,11 @@ test("validateManifest() never throws", () => {
 
 test("manifestRequirements() reports what cannot be read", () => {
   const good = manifestRequirements("a.service", manifest("[X-Fleet]\nGlobal=yes\n"));
-  assert.deepEqual(good, { requirements: { ...NO_REQUIREMENTS, global: true }, problems: [] });
+  assert.deepEqual(good, {
+    requirements: { ...NO_REQUIREMENTS, global: true },
+    problems: [],
+    warnings: [],
+  });
   const bad = manifestRequirements("a.service", manifest("[X-Fleet]\nGlobal\n"));
   assert.deepEqual(bad.problems.map(problemText), ['a.service:2:1: missing "=" in "Global"']);
 });

@@ -4,13 +4,16 @@ import fc from "fast-check";
 import { NO_REQUIREMENTS, type Requirements } from "../../src/units/requirements.ts";
 import { parseUnitFile, scanUnitFile } from "../../src/units/unit-file.ts";
 import { problemText } from "../../src/units/unit-problem.ts";
-import { parseRequirements, VALUES_MAX } from "../../src/units/x-fleet.ts";
+import { parseRequirements, type ReadOptions, VALUES_MAX } from "../../src/units/x-fleet.ts";
 import { parseBoolean } from "../../src/units/x-fleet-values.ts";
 
 const UNIT = "foo@bar.service";
 
-function read(lines: string, unit = UNIT) {
-  return parseRequirements(unit, parseUnitFile(`[X-Fleet]\n${lines}`, unit));
+const METADATA_FORMS =
+  'it has to be key=value, key!=value, key in (a, b) or key not in (a, b) (several on a line: "a=b" "c=d")';
+
+function read(lines: string, unit = UNIT, options?: ReadOptions) {
+  return parseRequirements(unit, [parseUnitFile(`[X-Fleet]\n${lines}`, unit)], options);
 }
 
 function required(lines: string, unit = UNIT): Requirements {
@@ -109,6 +112,54 @@ const ACCEPTED: readonly (readonly [lines: string, requirements: Partial<Require
     "MachineMetadata=hostname=%H",
     { metadata: [{ key: "hostname", operator: "in" as const, values: ["%H"] }] },
   ],
+  [
+    'MachineMetadata="disk!=hdd" "disk!=tape" "region in (eu, us-east)" "rack not in (r1,r 2)"\nMachineMetadata=region=asia',
+    {
+      metadata: [
+        { key: "disk", operator: "not-in" as const, values: ["hdd", "tape"] },
+        { key: "region", operator: "in" as const, values: ["eu", "us-east", "asia"] },
+        { key: "rack", operator: "not-in" as const, values: ["r1", "r 2"] },
+      ],
+    },
+  ],
+  [
+    "MachineMetadata=not in (a)",
+    { metadata: [{ key: "not", operator: "in" as const, values: ["a"] }] },
+  ],
+  [
+    "MachineMetadata=in not\tin(a)",
+    { metadata: [{ key: "in", operator: "not-in" as const, values: ["a"] }] },
+  ],
+  [
+    "MachineMetadata=a%%b!=%H",
+    { metadata: [{ key: "a%b", operator: "not-in" as const, values: ["%H"] }] },
+  ],
+  // PreferMachineMetadata: one by one, the first counts most
+  [
+    'PreferMachineMetadata="disk=ssd" "disk=nvme"\nPreferMachineMetadata=owner=%i',
+    {
+      preferredMetadata: [
+        { key: "disk", operator: "in" as const, values: ["ssd"] },
+        { key: "disk", operator: "in" as const, values: ["nvme"] },
+        { key: "owner", operator: "in" as const, values: ["bar"] },
+      ],
+    },
+  ],
+  // Machines that are out of the question; what the machine fills in
+  ["NotMachineID=1 2\nNotMachineID=%i", { notMachineIds: ["1", "2", "bar"] }],
+  [
+    "NotMachineID=%m\nConflicts=web-%H@*.service 100%%\n",
+    { notMachineIds: ["%m"], conflicts: ["web-%H@*.service", "100%%"] },
+  ],
+  ["Replaces=old-%H.service", { replaces: ["old-%H.service"] }],
+  ["MachineID=%m", { machineId: "%m" }],
+  ["MachineOf=b.service\nMachineOf=\nMachineOf=a.service", { machineOf: ["a.service"] }],
+  // Spread, limits and weight; the last counts
+  ["SpreadBy=rack", { spreadBy: "rack" }],
+  ["SpreadBy=100%%", { spreadBy: "100%" }],
+  ["MaxPerMachine=3\nMaxPerMachine=2", { maxPerMachine: 2 }],
+  ["Weight=5\nWeight=\nWeight=10000", { weight: 10_000 }],
+  ["Weight=5\nWeight=", {}],
   // Global
   ...["true", "True", "Yes", "On", "1", "t", "y", "TRUE"].map(
     (yes) => [`Global=${yes}`, { global: true }] as const,
@@ -147,13 +198,132 @@ for (const [lines, requirements] of ACCEPTED) {
 
 test("parseRequirements() reads nothing outside of [X-Fleet]", () => {
   const text = "[Service]\nGlobal=true\n[Unit]\nConflicts=a\n[X-Other]\nMachineOf=b\n";
-  assert.deepEqual(parseRequirements("a.service", parseUnitFile(text, "a.service")), {
+  assert.deepEqual(parseRequirements("a.service", [parseUnitFile(text, "a.service")]), {
     requirements: NO_REQUIREMENTS,
     problems: [],
+    warnings: [],
   });
 });
 
+/** Options that fleet did not have. */
+const REFUSED_NEW = [
+  ["Weight=0", "Weight=0: it has to be a whole number from 1 to 10000"],
+  ["Weight=1.5", "Weight=1.5: it has to be a whole number from 1 to 10000"],
+  ["MaxPerMachine=-1", "MaxPerMachine=-1: it has to be a whole number from 1 to 10000"],
+  ["MaxPerMachine=10001", "MaxPerMachine=10001: it has to be a whole number from 1 to 10000"],
+  ["SpreadBy=rack=1", "SpreadBy=rack=1: it takes one metadata key, without a value"],
+  ["SpreadBy=", "SpreadBy= has no value, and none before it to reset"],
+  ['NotMachineID=""', "NotMachineID=: the machine id is empty"],
+  ["PreferMachineMetadata=ssd", `PreferMachineMetadata=ssd: ${METADATA_FORMS}`],
+  ["PreferMachineMetadata=a != b", 'PreferMachineMetadata=a != b: blanks around "=" or the value'],
+  ["MachineMetadata=a in (b", `MachineMetadata=a in (b: ${METADATA_FORMS}`],
+  ["MachineMetadata=a in (b=c)", `MachineMetadata=a in (b=c): ${METADATA_FORMS}`],
+  ["MachineMetadata=(a)=b", `MachineMetadata=(a)=b: ${METADATA_FORMS}`],
+  ["MachineMetadata=%H=b", "MachineMetadata=%H=b: %H can only be in the value, not in the key"],
+  [
+    "MachineOf=db@%H.service",
+    "MachineOf=db@%H.service: %H is known only once the machine is chosen, and this helps to choose it",
+  ],
+  [
+    "Weight=%m",
+    "Weight=%m: %m is known only once the machine is chosen, and this helps to choose it",
+  ],
+] as const;
+
+for (const [lines, message] of REFUSED_NEW) {
+  test(`parseRequirements() refuses ${lines}`, () => {
+    assert.deepEqual(problems(lines), [`2: ${message}`]);
+  });
+}
+
+test("parseRequirements() says where on the line an option begins", () => {
+  const { problems: found } = read("Global=no\n \tWeight=x\n  Global \\\n =x\n");
+  assert.deepEqual(
+    found.map(({ line, column }) => [line, column]),
+    [
+      [3, 3],
+      [4, 3],
+    ],
+  );
+});
+
+test("parseRequirements() wants a template's instance for what counts instances", () => {
+  for (const lines of ["SpreadBy=rack", "MaxPerMachine=1"]) {
+    const option = lines.slice(0, lines.indexOf("="));
+    assert.deepEqual(problems(lines, "web.service"), [
+      `2: ${option}= counts the instances of a template, and web.service is none (it would be like name@instance.service)`,
+    ]);
+    assert.deepEqual(problems(lines, "web@.service"), []);
+    assert.deepEqual(problems(`${lines}\nGlobal=yes`), [`2: Global cannot be used with ${option}`]);
+  }
+});
+
+const OLD_FILE =
+  'X-Global=true\nMachineMetadata=foo\nMachineMetadata="a=b" "c"\nMachineOf=web\nPreferMachineMetadata=x\nMachineMetadata=d = e\n';
+
+test("parseRequirements() passes over, when lenient, what fleet dropped, and says so", () => {
+  const strict = read(OLD_FILE);
+  const lenient = read(OLD_FILE, UNIT, { lenient: true });
+  assert.deepEqual(strict.warnings, []);
+  assert.deepEqual(lenient.warnings.map(problemText), [
+    `${UNIT}:2:1: unrecognized requirement in [X-Fleet] section: "X-Global"; did you mean Global?`,
+    `${UNIT}:3:1: MachineMetadata=foo: ${METADATA_FORMS}`,
+    `${UNIT}:4:1: MachineMetadata=c: ${METADATA_FORMS}`,
+  ]);
+  // fleet kept this one, with a key that no machine has.
+  assert.deepEqual(lenient.problems.map(problemText), [
+    `${UNIT}:5:1: MachineOf=web: unit name must contain "."`,
+    `${UNIT}:6:1: PreferMachineMetadata=x: ${METADATA_FORMS}`,
+    `${UNIT}:7:1: MachineMetadata=d = e: blanks around "=" or the value`,
+  ]);
+  assert.equal(strict.problems.length, 6);
+  assert.deepEqual(lenient.requirements, {
+    ...NO_REQUIREMENTS,
+    metadata: [{ key: "a", operator: "in", values: ["b"] }],
+  });
+});
+
+test("parseRequirements() gives the same for a good section, lenient or not", () => {
+  for (const [lines] of ACCEPTED) {
+    assert.deepEqual(read(lines, UNIT, { lenient: true }), read(lines));
+  }
+});
+
+test("parseRequirements() knows what was probably meant", () => {
+  const meant = {
+    Confilcts: "Conflicts",
+    machineof: "MachineOf",
+    MachineMetaData: "MachineMetadata",
+    PreferMachineMetdata: "PreferMachineMetadata",
+    MaxPerMachines: "MaxPerMachine",
+    Wieght: "Weight",
+    SpreadByy: "SpreadBy",
+    "X-ConditionConflicts": "Conflicts",
+    Peers: undefined,
+    Wait: undefined,
+    X: undefined,
+  };
+  for (const [name, option] of Object.entries(meant)) {
+    const hint = option === undefined ? "" : `; did you mean ${option}?`;
+    assert.deepEqual(problems(`${name}=1`), [
+      `2: unrecognized requirement in [X-Fleet] section: "${name}"${hint}`,
+    ]);
+  }
+});
+
 const COMBINATIONS = [
+  ["MachineID=x\nNotMachineID=y", ["3: MachineID cannot be used with NotMachineID"]],
+  [
+    "MachineID=x\nPreferMachineMetadata=a=b",
+    ["3: MachineID cannot be used with PreferMachineMetadata"],
+  ],
+  ["MachineID=x\nSpreadBy=a", ["3: MachineID cannot be used with SpreadBy"]],
+  [
+    "Global=yes\nPreferMachineMetadata=a=b",
+    ["3: Global cannot be used with PreferMachineMetadata"],
+  ],
+  ["Global=yes\nNotMachineID=a\nWeight=2", []],
+  ["MachineOf=a-m1.service\nConflicts=a-%H.service", []],
   ["MachineID=x\nMachineOf=a.service", ["3: MachineID cannot be used with Peers"]],
   ["MachineID=x\nConflicts=a", ["3: MachineID cannot be used with Conflicts"]],
   ["MachineID=x\nGlobal=true", ["3: MachineID cannot be used with Global"]],
@@ -223,7 +393,7 @@ const STRICTER_THAN_FLEET: readonly (readonly [why: string, lines: string, messa
         `unrecognized requirement in [X-Fleet] section: "${key}"; did you mean ${meant}?`,
       ] as const,
   ),
-  ...["X-Peers", "X-ConditionMetadata", "Weight"].map(
+  ...["X-Peers", "X-ConditionMetadata", "Colour"].map(
     (key) =>
       [
         `unknown option ${key}`,
@@ -231,12 +401,12 @@ const STRICTER_THAN_FLEET: readonly (readonly [why: string, lines: string, messa
         `unrecognized requirement in [X-Fleet] section: "${key}"`,
       ] as const,
   ),
-  ...["foo", "foo=", "=asdf", "foo=asdf=WHAT", "a=b c=d"].map(
+  ...["foo", "foo=", "=asdf", "foo=asdf=WHAT", "a=b c=d", "foo in ()", "foo in (a,,b)"].map(
     (value) =>
       [
         `metadata ${value}: it was dropped, so the unit could run anywhere`,
         `MachineMetadata=${value}`,
-        `MachineMetadata=${value}: it has to be key=value (several on a line: "a=b" "c=d")`,
+        `MachineMetadata=${value}: ${METADATA_FORMS}`,
       ] as const,
   ),
   [
@@ -259,11 +429,7 @@ const STRICTER_THAN_FLEET: readonly (readonly [why: string, lines: string, messa
     'Conflicts="foo\\"bar"',
     'Conflicts=: quotes have to enclose each value of the line, as in "a=b" "c=d"',
   ],
-  [
-    "an empty quoted value",
-    'MachineMetadata=""',
-    'MachineMetadata=: it has to be key=value (several on a line: "a=b" "c=d")',
-  ],
+  ["an empty quoted value", 'MachineMetadata=""', `MachineMetadata=: ${METADATA_FORMS}`],
   [
     "an empty MachineID: made the unit unschedulable for ever",
     "MachineID=",
@@ -365,7 +531,12 @@ const READ_OTHERWISE: readonly (readonly [
   [
     "%%: one percent sign, as in systemd",
     "MachineMetadata=a=%%i",
-    { metadata: [{ key: "a", operator: "in" as const, values: ["%i"] }] },
+    { metadata: [{ key: "a", operator: "in" as const, values: ["%%i"] }] },
+  ],
+  [
+    "key!=value: fleet took the exclamation mark for a part of the key",
+    "MachineMetadata=foo!=bar",
+    { metadata: [{ key: "foo", operator: "not-in" as const, values: ["bar"] }] },
   ],
 ];
 
@@ -377,12 +548,11 @@ for (const [why, lines, requirements] of READ_OTHERWISE) {
 
 test("parseRequirements() notices a misspelt section, which systemd would ignore as it does [X-Fleet]", () => {
   for (const section of ["x-fleet", "X-FLEET", "XFleet", "X_Fleet", " X-Fleet "]) {
-    const { problems: found } = parseRequirements(
-      "a.service",
+    const { problems: found } = parseRequirements("a.service", [
       parseUnitFile(`[${section}]\nGlobal=true\n`, "a.service"),
-    );
+    ]);
     assert.deepEqual(found.map(problemText), [
-      `a.service:2: section [${section}] has to be spelled [X-Fleet]`,
+      `a.service:2:1: section [${section}] has to be spelled [X-Fleet]`,
     ]);
   }
 });
@@ -401,7 +571,7 @@ test("parseRequirements() refuses a value that the name leaves empty", () => {
     "2: MachineID=%i: the machine id is empty",
   ]);
   assert.deepEqual(problems("MachineMetadata=a=%i", "foo.service"), [
-    '2: MachineMetadata=a=%i: it has to be key=value (several on a line: "a=b" "c=d")',
+    `2: MachineMetadata=a=%i: ${METADATA_FORMS}`,
   ]);
 });
 
@@ -414,14 +584,14 @@ test("parseRequirements() adds drop-ins behind the unit file and lets them reset
     "[X-Fleet]\nMachineID=\nMachineID=2\nMachineMetadata=a=c\n",
     "a.service.d/x.conf",
   );
-  assert.deepEqual(parseRequirements("a.service", main, dropIn).requirements, {
+  assert.deepEqual(parseRequirements("a.service", [main, dropIn]).requirements, {
     ...NO_REQUIREMENTS,
     machineId: "2",
     metadata: [{ key: "a", operator: "in" as const, values: ["b", "c"] }],
   });
   const wrong = parseUnitFile("[X-Fleet]\n\nConflicts=b\n", "a.service.d/y.conf");
-  assert.deepEqual(parseRequirements("a.service", main, wrong).problems.map(problemText), [
-    "a.service.d/y.conf:3: MachineID cannot be used with Conflicts",
+  assert.deepEqual(parseRequirements("a.service", [main, wrong]).problems.map(problemText), [
+    "a.service.d/y.conf:3:1: MachineID cannot be used with Conflicts",
   ]);
 });
 
@@ -467,7 +637,7 @@ test("parseRequirements() never throws and gives each problem a line", () => {
     fc.property(fc.array(fc.tuple(name, value), { maxLength: 6 }), unit, (lines, unitName) => {
       const text = `[X-Fleet]\n${lines.map(([n, v]) => `${n}=${v}\n`).join("")}`;
       const { unitFile } = scanUnitFile(text, "a.service");
-      const { requirements, problems: found } = parseRequirements(unitName, unitFile);
+      const { requirements, problems: found } = parseRequirements(unitName, [unitFile]);
       for (const { line } of found) assert(line !== undefined && line >= 2);
       for (const { values } of requirements.metadata) assert(values.length > 0);
     }),

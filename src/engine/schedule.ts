@@ -7,9 +7,9 @@ import {
 } from "../cluster/entries.ts";
 import { type BlockedReason, compareText } from "../cluster/facts.ts";
 import { whyNot, whyNotTogether } from "../cluster/feasibility.ts";
+import { peersOf, whyNotTogetherOn } from "../cluster/groups.ts";
 import type { MachineReason } from "../cluster/reason.ts";
 import { ReasonCounter, unitReason } from "./blocked.ts";
-import { peersOf } from "./groups.ts";
 import type { PlanPass } from "./pass.ts";
 import { mayHold, type Origin, place, syncAssignment, unplace } from "./place.ts";
 import type { Standings } from "./settle.ts";
@@ -51,7 +51,7 @@ export function scheduleGroup(pass: PlanPass, homeless: Homeless): void {
     placeAll(pass, homeless, { machine, why: { type: "wanted" } });
     return;
   }
-  giveUp(pass, homeless, (unit) => machineReasons(pass, { unit, units, group, tied }));
+  giveUp(pass, homeless, (unit) => machineReasons(pass, { unit, units, tied }));
 }
 
 function fits(
@@ -217,20 +217,14 @@ function machineReasons(
   options: {
     readonly unit: UnitEntry;
     readonly units: readonly UnitEntry[];
-    readonly group: ReadonlySet<string>;
     readonly tied: Tied | undefined;
   },
 ): readonly BlockedReason[] {
-  const { unit, units, group, tied } = options;
+  const { unit, units, tied } = options;
   return countReasons(pass, (machine) => {
-    const own = whyNot(pass.cluster, { unit, machine, group });
-    if (own !== undefined) return own;
-    for (const other of units) {
-      const because =
-        other === unit ? undefined : whyNot(pass.cluster, { unit: other, machine, group });
-      if (because !== undefined) return { type: "group-member", unit: other.name, because };
-    }
-    return tied === undefined ? undefined : { type: "peer-elsewhere", peer: tied.because };
+    const why = whyNotTogetherOn(pass.cluster, { unit, units, machine });
+    if (why !== undefined || tied === undefined) return why;
+    return { type: "peer-elsewhere", peer: tied.because };
   });
 }
 

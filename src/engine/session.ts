@@ -1,9 +1,9 @@
-import { ClusterState } from "../cluster/cluster-state.ts";
+import { type ClusterState, everything } from "../cluster/cluster-state.ts";
 import { type Dirty, newDirty } from "../cluster/dirty.ts";
 import { compareAge, isPresent, type UnitEntry } from "../cluster/entries.ts";
 import type { ClusterFact } from "../cluster/facts.ts";
-import { readRequirements } from "../cluster/read-requirements.ts";
-import { changeFact, itemFact } from "../registry/cluster-facts.ts";
+import { changeFact } from "../registry/cluster-facts.ts";
+import { ClusterSnapshot } from "../registry/cluster-snapshot.ts";
 import type { Change, KeyValue, Revision, StoreHeader } from "../registry/store.ts";
 import { FleetError } from "../runtime/errors.ts";
 import { BLOCKED_INTERVAL_MS } from "./blocked.ts";
@@ -26,7 +26,6 @@ export interface SessionOptions extends CampaignOptions {
 
 /** At most so many units are looked at in one go, so that the lease can be kept alive in between. */
 const PASS_UNITS_MAX = 5_000;
-const SNAPSHOT_SLICE = 2_000;
 /** How long to wait for the watch to show what was written. */
 const UNSEEN_MAX_MS = 2_000;
 const LEASE_RECHECK_MS = 200;
@@ -66,13 +65,9 @@ export class LeaderSession {
     if (why !== undefined) throw new FleetError("conflict", `this engine must not lead: ${why}`);
     const isFirst = this.#cluster === undefined;
     this.#cluster = undefined;
-    const cluster = new ClusterState(readRequirements);
-    const dirty = newDirty();
-    for (const [index, item] of items.entries()) {
-      const fact = itemFact(keys, item, this.#unreadable);
-      if (fact !== undefined) cluster.apply(fact, dirty);
-      if (index % SNAPSHOT_SLICE === SNAPSHOT_SLICE - 1) await nextTurn();
-    }
+    const snapshot = new ClusterSnapshot(keys, this.#unreadable);
+    await snapshot.add(items);
+    const { cluster } = snapshot;
     const isAlone = cluster.machineIds.every(
       (id) => id === machineId || !isPresent(cluster.machine(id)),
     );
@@ -80,11 +75,8 @@ export class LeaderSession {
     // What cannot be seen may not be back yet, or the store may have been away and taken its leases with it.
     if (lostStore || !isFirst) this.#losses.holdUntil(graceUntilMs);
     else if (isAlone) this.#losses.holdUntilAllPresent(graceUntilMs);
-    for (const unit of cluster.units.keys()) dirty.units.add(unit);
-    // With every unit dirty no machine has to be.
-    dirty.machines.clear();
     this.#lossesDue = true;
-    this.#dirty = dirty;
+    this.#dirty = everything(cluster);
     this.#seenRevision = header.revision;
     this.#cluster = cluster;
     this.#options.wake();
@@ -255,9 +247,4 @@ function logFields(task: EngineTask): Record<string, unknown> {
     fields["reason"] = task.record.reasons.map(({ reason }) => reason.type).join(" ");
   }
   return fields;
-}
-
-/** Lets timers and the network have their turn. */
-async function nextTurn(): Promise<void> {
-  await new Promise<void>((resolve) => setImmediate(resolve));
 }

@@ -6,8 +6,8 @@ import {
   type UnitEntry,
 } from "../cluster/entries.ts";
 import { displacedBy, whyLeave, whyNot } from "../cluster/feasibility.ts";
+import { isGroupable, peersOf, splitGroups } from "../cluster/groups.ts";
 import { unitReason } from "./blocked.ts";
-import { isGroupable, peersOf, splitGroups } from "./groups.ts";
 import type { PlanPass } from "./pass.ts";
 import { type Origin, syncAssignment, unassign, unplace, waitingForRoom } from "./place.ts";
 import type { TaskReason } from "./tasks.ts";

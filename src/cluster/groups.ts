@@ -1,5 +1,13 @@
-import type { ClusterState } from "../cluster/cluster-state.ts";
-import { compareAge, isWanted, knownConstraints, type UnitEntry } from "../cluster/entries.ts";
+import type { ClusterState } from "./cluster-state.ts";
+import {
+  compareAge,
+  isWanted,
+  knownConstraints,
+  type MachineEntry,
+  type UnitEntry,
+} from "./entries.ts";
+import { whyNot } from "./feasibility.ts";
+import type { MachineReason } from "./reason.ts";
 
 /**
  * The units that have to be on one machine with `unit`: everything wanted, not global and tied to it by MachineOf, in either direction
@@ -24,6 +32,26 @@ export function splitGroups(
     groups.push(entriesOf(cluster, group));
   }
   return groups;
+}
+
+/** Why units that go together cannot be put on the machine, as `unit`, one of them, sees it; undefined when they can. */
+export function whyNotTogetherOn(
+  cluster: ClusterState,
+  options: {
+    readonly unit: UnitEntry;
+    readonly units: readonly UnitEntry[];
+    readonly machine: MachineEntry;
+  },
+): MachineReason | undefined {
+  const { unit, units, machine } = options;
+  const group = new Set(units.map(({ name }) => name));
+  const own = whyNot(cluster, { unit, machine, group });
+  if (own !== undefined) return own;
+  for (const other of units) {
+    const because = other === unit ? undefined : whyNot(cluster, { unit: other, machine, group });
+    if (because !== undefined) return { type: "group-member", unit: other.name, because };
+  }
+  return undefined;
 }
 
 export function peersOf(unit: UnitEntry): readonly string[] {

@@ -177,6 +177,14 @@ class DbusSystemd implements Systemd {
     return this.#unitJobs.resetFailed(unit, signal);
   }
 
+  reloadUnit(unit: string, signal?: AbortSignal): Promise<void> {
+    return this.#unitJobs.reloadUnit(unit, signal);
+  }
+
+  kill(unit: string, signalNumber: number, signal?: AbortSignal): Promise<void> {
+    return this.#unitJobs.kill(unit, signalNumber, signal);
+  }
+
   status(units: readonly string[], signal?: AbortSignal): Promise<readonly UnitStatus[]> {
     return this.#events.readFor(units, () => this.#readStatuses(units, signal));
   }

@@ -22,7 +22,7 @@ export interface UnitJobsOptions {
 const NEVER = 0;
 const STOP_AGAIN = { firstMs: 100, maxMs: 5_000 };
 
-/** Starting and stopping held units. A job is waited for until it ends, also over a loss of the connection. */
+/** Starting, stopping and reloading held units. A job is waited for until it ends, also over a loss of the connection. */
 export class UnitJobs {
   readonly #options: UnitJobsOptions;
   #unitPath: readonly string[] | undefined;
@@ -83,6 +83,32 @@ export class UnitJobs {
     await manager
       .call("ResetFailedUnit", "s", [unit], { about: unit, signal })
       .catch(ignoreNotLoaded);
+  }
+
+  async reloadUnit(unit: string, signal?: AbortSignal): Promise<void> {
+    const { manager } = this.#options;
+    await this.#refuseForeign("reload", unit, signal);
+    const end = await this.#job(
+      async () =>
+        jobNumber(await manager.call("ReloadUnit", "ss", [unit, "fail"], { about: unit, signal })),
+      signal,
+    );
+    if (end.type === "removed" && end.result === "done") return;
+    const how = end.type === "removed" ? end.result : "not seen";
+    throw new FleetError("systemd-refused", `the reload of ${unit} ended ${how}`);
+  }
+
+  async kill(unit: string, signalNumber: number, signal?: AbortSignal): Promise<void> {
+    await this.#refuseForeign("kill", unit, signal);
+    await this.#options.manager.call("KillUnit", "ssi", [unit, "all", signalNumber], {
+      about: unit,
+      signal,
+    });
+  }
+
+  async #refuseForeign(verb: string, unit: string, signal?: AbortSignal): Promise<void> {
+    if (await this.#isLoadedAsOwn(unit, signal)) return;
+    throw new FleetError("systemd-refused", `will not ${verb} ${unit}: it is not held here`);
   }
 
   async #stopOnce(unit: string, signal: AbortSignal | undefined): Promise<string> {

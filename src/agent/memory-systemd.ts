@@ -4,8 +4,20 @@ import type { StartOutcome } from "../units/unit-state.ts";
 import type { MachineListener, MemoryMachine } from "./memory-machine.ts";
 import type { MemoryJob } from "./memory-unit.ts";
 import { readBehaviour } from "./memory-unit-text.ts";
-import type { HeldUnit, Systemd, SystemdEvent, UnitStatus, WriteResult } from "./systemd.ts";
+import {
+  type HeldUnit,
+  type Systemd,
+  type SystemdEvent,
+  type UnitStatus,
+  unknownStatus,
+  type WriteResult,
+} from "./systemd.ts";
 import { SystemdEvents } from "./systemd-events.ts";
+
+/** HUP, INT, PIPE, TERM: a main process that they end has ended well (systemd.service(5)). */
+const CLEAN_SIGNALS: readonly number[] = [1, 2, 13, 15];
+/** QUIT, ABRT, KILL; the simulation's processes take no notice of others. */
+const DEADLY_SIGNALS: readonly number[] = [3, 6, 9];
 
 type StartEnd = Exclude<StartOutcome, "pending">;
 
@@ -87,6 +99,22 @@ export class MemorySystemd implements Systemd {
   async resetFailed(unit: string, signal?: AbortSignal): Promise<void> {
     await this.#call(signal);
     if (this.#machine.isHeld(unit)) this.#machine.byHand("reset-failed", unit);
+  }
+
+  async reloadUnit(unit: string, signal?: AbortSignal): Promise<void> {
+    await this.#call(signal);
+    if (this.#machine.ownUnit(unit)?.isReloadable === true) return;
+    throw new FleetError("systemd-refused", `will not reload ${unit}: nothing of ours to reload`);
+  }
+
+  async kill(unit: string, signalNumber: number, signal?: AbortSignal): Promise<void> {
+    await this.#call(signal);
+    const own = this.#machine.ownUnit(unit);
+    if (own?.hasProcesses !== true) {
+      throw new FleetError("systemd-refused", `will not kill ${unit}: nothing of ours runs`);
+    }
+    const clean = CLEAN_SIGNALS.includes(signalNumber);
+    if (clean || DEADLY_SIGNALS.includes(signalNumber)) own.exit(clean ? 0 : 128 + signalNumber);
   }
 
   async status(units: readonly string[], signal?: AbortSignal): Promise<readonly UnitStatus[]> {
@@ -174,17 +202,4 @@ function startEnd(result: string): StartEnd {
 
 function unavailable(message: string): FleetError {
   return new FleetError("systemd-unavailable", message, { retriable: true });
-}
-
-function unknownStatus(unit: string): UnitStatus {
-  return {
-    unit,
-    load: "not-found",
-    active: "inactive",
-    sub: "dead",
-    result: "",
-    mainPid: 0,
-    sinceMs: 0,
-    hasJob: false,
-  };
 }

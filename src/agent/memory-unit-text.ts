@@ -20,6 +20,8 @@ export interface Behaviour {
   readonly load: "loaded" | "bad-setting";
   readonly remainAfterExit: boolean;
   readonly restart: string;
+  /** Has an ExecReload=. */
+  readonly reloads: boolean;
   readonly restartMs: number;
   readonly startMs: number;
   readonly startTimeoutMs: number;
@@ -59,6 +61,7 @@ export function readBehaviour(unit: string, manifest: Manifest): Behaviour {
     load: type === "service" && one("Service", "ExecStart", "") === "" ? "bad-setting" : "loaded",
     remainAfterExit,
     restart: one("Service", "Restart", "no"),
+    reloads: one("Service", "ExecReload", "") !== "",
     restartMs: spanMs(one("Service", "RestartSec", "100ms")),
     startMs: Number(one("X-Sim", "StartMs", "0")),
     startTimeoutMs: spanMs(one("Service", "TimeoutStartSec", oneshot ? "infinity" : "90s")),

@@ -125,6 +125,14 @@ export class MemoryUnit {
     if (this.#active === "failed") this.#become("inactive", "dead", "success");
   }
 
+  get isReloadable(): boolean {
+    return this.#active === "active" && this.#behaviour.reloads;
+  }
+
+  get hasProcesses(): boolean {
+    return this.#pid !== 0;
+  }
+
   /** The main process ends, by a signal or by itself. */
   exit(code: number): void {
     if (this.#pid === 0 || this.#active === "deactivating") return;

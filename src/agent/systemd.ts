@@ -47,6 +47,15 @@ export interface Systemd {
   /** Clears the failed state and the start-limit counter, so that the next start is not refused for earlier ones. */
   resetFailed(unit: string, signal?: AbortSignal): Promise<void>;
 
+  /**
+   * Asks systemd to reload a held unit that runs (ExecReload=) and resolves when that is over. `systemd-refused`: it is not held, does not run,
+   * has nothing to reload with, or that failed.
+   */
+  reloadUnit(unit: string, signal?: AbortSignal): Promise<void>;
+
+  /** Sends a signal, by its number, to every process of a held unit. `systemd-refused`: it is not held or has none. */
+  kill(unit: string, signalNumber: number, signal?: AbortSignal): Promise<void>;
+
   /** What systemd says of each of these units now, in the order asked. A unit it does not know: load `not-found`, active `inactive`, sub `dead`. */
   status(units: readonly string[], signal?: AbortSignal): Promise<readonly UnitStatus[]>;
 
@@ -104,4 +113,18 @@ export type SystemdEvent =
 
 export function isRunning(status: SystemdState): boolean {
   return status.active !== "inactive" && status.active !== "failed";
+}
+
+/** Of a unit that systemd says nothing of. `load` empty: it has not been asked yet. */
+export function unknownStatus(unit: string, load: "" | "not-found" = "not-found"): UnitStatus {
+  return {
+    unit,
+    load,
+    active: "inactive",
+    sub: "dead",
+    result: "",
+    mainPid: 0,
+    sinceMs: 0,
+    hasJob: false,
+  };
 }

@@ -2,7 +2,7 @@ import type { UnitView } from "../cluster/views.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Logger } from "../runtime/logger.ts";
-import type { Notice, RejoinRequest } from "./protocol.ts";
+import type { ActionRequest, Notice, RejoinRequest } from "./protocol.ts";
 import type { UnitLogs } from "./unit-logs.ts";
 
 /** What the API has to know of the daemon it is part of. */
@@ -16,6 +16,8 @@ export interface DaemonPort {
   notices(): readonly Notice[];
   /** Names of the units concerned. Throws FleetError `conflict` when the machine is not detached. */
   rejoin(mode: RejoinRequest["mode"]): Promise<readonly string[]>;
+  /** With a unit this machine holds, at once. Throws FleetError `systemd-refused` in systemd's words. */
+  act(unit: string, action: ActionRequest, signal: AbortSignal): Promise<void>;
 }
 
 /** How one daemon reaches the API of another. */

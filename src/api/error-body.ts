@@ -37,6 +37,8 @@ export function toErrorBody(error: unknown, registry: string): ApiErrorBody {
     case "conflict":
     case "unit-invalid":
       return { status: 409, code: "conflict", message };
+    case "systemd-refused":
+      return { status: 409, code, message };
     case "not-found":
       return { status: 404, code, message };
     default:

@@ -20,6 +20,8 @@ export interface ForwardOptions {
   /** Until the head of the answer; connecting never takes more than 2.5 s of it. */
   readonly headMs: number;
   readonly signal: AbortSignal;
+  /** JSON to POST; GET without. */
+  readonly body?: string;
 }
 
 const CONNECT_MS = 2_500;
@@ -54,13 +56,17 @@ export async function forward(options: ForwardOptions): Promise<Reply> {
 class HeadTimeout extends Error {}
 
 function openUpstream(options: ForwardOptions): Promise<IncomingMessage> {
-  const { clock, machine, path, peers, signal } = options;
+  const { clock, machine, path, peers, signal, body } = options;
   const url = new URL(`${peers.tls === undefined ? "http" : "https"}://${machine.api}${path}`);
   return new Promise((resolve, reject) => {
     const settings = {
       // One connection per request: a stream may last for hours.
       agent: false as const,
-      headers: { [FORWARDED_HEADER]: "1" },
+      method: body === undefined ? "GET" : "POST",
+      headers: {
+        [FORWARDED_HEADER]: "1",
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+      },
       signal,
     };
     const request: ClientRequest =
@@ -83,6 +89,6 @@ function openUpstream(options: ForwardOptions): Promise<IncomingMessage> {
       cancelHead();
     });
     request.on("error", reject);
-    request.end();
+    request.end(body);
   });
 }

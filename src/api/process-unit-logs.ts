@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { PassThrough } from "node:stream";
-import type { JournalOptions, TextProcess, UnitLogs } from "./unit-logs.ts";
+import { journalctlArguments } from "../units/journal-query.ts";
+import type { TextProcess, UnitLogs } from "./unit-logs.ts";
 
 export interface ProcessUnitLogsOptions {
   /** Program and first arguments, where they are not simply `journalctl` and `systemctl`. */
@@ -12,19 +13,9 @@ export interface ProcessUnitLogsOptions {
 export function processUnitLogs(options: ProcessUnitLogsOptions = {}): UnitLogs {
   const { journalctl = ["journalctl"], systemctl = ["systemctl"] } = options;
   return {
-    journal: (journal) => start([...journalctl, ...journalArguments(journal)]),
+    journal: (query) => start([...journalctl, ...journalctlArguments(query)]),
     status: (unit) => start([...systemctl, "status", "-l", "--no-pager", "--", unit]),
   };
-}
-
-function journalArguments({ unit, lines, output, follow }: JournalOptions): readonly string[] {
-  return [
-    `--unit=${unit}`,
-    "--no-pager",
-    `--lines=${lines}`,
-    `--output=${output}`,
-    ...(follow ? ["--follow"] : []),
-  ];
 }
 
 function start([program = "", ...args]: readonly string[]): TextProcess {

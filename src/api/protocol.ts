@@ -1,9 +1,9 @@
 import type { ApplyResult, UnitChange } from "../cluster/unit-change.ts";
-import type { MachineView, UnitView } from "../cluster/views.ts";
+import type { MachineView, UnitHistory, UnitView } from "../cluster/views.ts";
 import type { OperatorChange } from "../registry/machine-changes.ts";
 import type { DropIn } from "../units/manifest.ts";
 
-export type { ApplyResult, OperatorChange, UnitChange };
+export type { ApplyResult, OperatorChange, UnitChange, UnitHistory };
 
 /**
  * Bodies of /fleet/v2 (docs/api.md). JSON; errors are ErrorBody with an HTTP status of 4xx or 5xx.
@@ -106,18 +106,6 @@ export interface JournalEnd {
 
 export interface HistoryBody {
   readonly units: readonly UnitHistory[];
-}
-
-/** Machines that a unit was placed on, the last one last; kept when the unit is destroyed. Global units have none. */
-export interface UnitHistory {
-  readonly name: string;
-  readonly entries: readonly {
-    readonly machineId: string;
-    /** Unix milliseconds. */
-    readonly fromMs: number;
-    readonly untilMs?: number;
-    readonly why?: string;
-  }[];
 }
 
 /** Done at once by systemd on the machine that has the unit. `signal`: its number. */

@@ -1,26 +1,29 @@
+import { once } from "node:events";
+import type { ServerResponse } from "node:http";
 import { pipeline } from "node:stream/promises";
-import type { MachineView, UnitView } from "../cluster/views.ts";
-import { validateUnitName } from "../units/unit-name.ts";
+import { repeat } from "../runtime/clock.ts";
+import { JOURNAL_OUTPUTS, type JournalOutput, type JournalQuery } from "../units/journal-query.ts";
 import type { ApiContext } from "./context.ts";
-import { FORWARDED_HEADER, forward } from "./forward.ts";
-import { type ApiRequest, badRequest, Refusal, type Reply } from "./http.ts";
+import { checkedUnitName, holderElsewhere, machineElsewhere, pass, unitName } from "./holder.ts";
+import { type ApiRequest, badRequest, json, Refusal, type Reply } from "./http.ts";
+import type { HistoryBody, JournalEnd } from "./protocol.ts";
 import type { Route } from "./router.ts";
-import {
-  JOURNAL_OUTPUTS,
-  type JournalOptions,
-  type JournalOutput,
-  type TextProcess,
-} from "./unit-logs.ts";
+import type { TextProcess } from "./unit-logs.ts";
 
 const LINES_MAX = 1_000_000;
+const UNITS_MAX = 1_000;
 /** Of `systemctl status`, which is held back until its exit status is known. */
 const STATUS_BYTES_MAX = 1024 * 1024;
 const STATUS_MS = 10_000;
 const JOURNAL_HEAD_MS = 2_500;
+/** A client may take silence of 10 s for a dead connection. */
+const ALIVE_MS = 2_000;
 /** Child processes at the same time, followers included. */
 const PROCESSES_MAX = 64;
+const TEXT_MAX = 1_000;
 
 const TEXT = { "content-type": "text/plain; charset=utf-8" };
+const NDJSON = { "content-type": "application/x-ndjson" };
 
 export function v2LogRoutes(context: ApiContext): readonly Route[] {
   const processes = { running: 0 };
@@ -29,12 +32,12 @@ export function v2LogRoutes(context: ApiContext): readonly Route[] {
       path: "units/:name/journal",
       methods: {
         GET: async (request) => {
-          const options = journalOptions(request);
-          const elsewhere = await holderElsewhere(context, request);
-          if (elsewhere !== undefined) {
-            return await pass(context, request, { ...elsewhere, headMs: JOURNAL_HEAD_MS });
+          const query = journalQuery(request, [unitName(request)]);
+          const machine = await holderElsewhere(context, request);
+          if (machine !== undefined) {
+            return await pass(context, request, { machine, headMs: JOURNAL_HEAD_MS });
           }
-          return journal(limited(processes, () => context.logs.journal(options)));
+          return journal(limited(processes, () => context.logs.journal(query)));
         },
       },
     },
@@ -43,14 +46,43 @@ export function v2LogRoutes(context: ApiContext): readonly Route[] {
       methods: {
         GET: async (request) => {
           const name = unitName(request);
-          const elsewhere = await holderElsewhere(context, request);
-          if (elsewhere !== undefined) {
-            return await pass(context, request, { ...elsewhere, headMs: STATUS_MS });
+          const machine = await holderElsewhere(context, request);
+          if (machine !== undefined) {
+            return await pass(context, request, { machine, headMs: STATUS_MS });
           }
           return await status(
             context,
             limited(processes, () => context.logs.status(name)),
           );
+        },
+      },
+    },
+    {
+      path: "journal",
+      methods: {
+        GET: async (request) => {
+          const query = { ...journalQuery(request, unitNames(request)), output: "json" } as const;
+          const machineId = request.query.get("machine") ?? context.daemon.machineId;
+          const what = "the journal asked for is";
+          const machine = await machineElsewhere(context, request, { machineId, what });
+          if (machine !== undefined) {
+            return await pass(context, request, { machine, headMs: JOURNAL_HEAD_MS });
+          }
+          return entries(
+            context,
+            limited(processes, () => context.logs.journal(query)),
+          );
+        },
+      },
+    },
+    {
+      path: "history",
+      methods: {
+        GET: async (request) => {
+          const names = request.query.getAll("unit");
+          if (names.length > UNITS_MAX) throw badRequest(`more than ${UNITS_MAX} units`);
+          const units = await context.registry.history(names, request.call);
+          return json(200, { units } satisfies HistoryBody);
         },
       },
     },
@@ -89,6 +121,49 @@ function journal(process: TextProcess): Reply {
   };
 }
 
+/** The entries as they come, an empty line now and then as long as there are none, and how it ended. */
+function entries({ clock }: ApiContext, process: TextProcess): Reply {
+  return {
+    type: "stream",
+    status: 200,
+    headers: NDJSON,
+    cancel: () => process.stop(),
+    write: async (response) => {
+      let quiet = true;
+      let atLineStart = true;
+      const cancel = repeat(clock, ALIVE_MS, () => {
+        if (quiet && atLineStart && !response.writableNeedDrain) response.write("\n");
+        quiet = true;
+      });
+      // Whoever waits for the response to drain would wait for ever.
+      response.once("close", () => process.stop());
+      try {
+        for await (const chunk of process.output) {
+          const part: Buffer = Buffer.isBuffer(chunk) ? chunk : Buffer.from(String(chunk));
+          quiet = false;
+          atLineStart = part.at(-1) === 0x0a;
+          if (!response.write(part)) await drained(response);
+        }
+        const end: JournalEnd = { end: { exitStatus: await process.exitStatus } };
+        response.write(`${atLineStart ? "" : "\n"}${JSON.stringify(end)}\n`);
+      } finally {
+        cancel();
+        process.stop();
+      }
+    },
+  };
+}
+
+async function drained(response: ServerResponse): Promise<void> {
+  const end = new AbortController();
+  const { signal } = end;
+  try {
+    await Promise.race([once(response, "drain", { signal }), once(response, "close", { signal })]);
+  } finally {
+    end.abort();
+  }
+}
+
 async function status({ clock }: ApiContext, process: TextProcess): Promise<Reply> {
   const cancel = clock.setTimer(STATUS_MS, () => process.stop());
   try {
@@ -115,83 +190,15 @@ async function status({ clock }: ApiContext, process: TextProcess): Promise<Repl
   }
 }
 
-async function pass(
-  { peers, clock }: ApiContext,
-  request: ApiRequest,
-  target: { readonly machine: MachineView & { readonly api: string }; readonly headMs: number },
-): Promise<Reply> {
-  const { machine, headMs } = target;
-  const query = new URLSearchParams(request.query);
-  query.set("machine", machine.id);
-  const path = `${request.path}?${query}`;
-  return await forward({ peers, clock, machine, path, headMs, signal: request.signal });
+function unitNames(request: ApiRequest): readonly string[] {
+  const names = request.query.getAll("unit").map(checkedUnitName);
+  if (names.length === 0 || names.length > UNITS_MAX) {
+    throw badRequest(`expect unit=NAME, once to ${UNITS_MAX} times`);
+  }
+  return names;
 }
 
-/** The machine to ask; undefined: this one. */
-async function holderElsewhere(
-  { registry, daemon }: ApiContext,
-  request: ApiRequest,
-): Promise<{ readonly machine: MachineView & { readonly api: string } } | undefined> {
-  const name = unitName(request);
-  const wanted = request.query.get("machine") ?? undefined;
-  if (wanted === daemon.machineId) return undefined;
-  if (request.headers[FORWARDED_HEADER] !== undefined) {
-    throw new Refusal(409, "not-placed", `unit ${name} is not on machine ${daemon.machineId}`);
-  }
-  const { units } = await registry.read.units([name], request.call);
-  const [unit] = units;
-  if (unit === undefined && wanted === undefined) {
-    throw new Refusal(404, "not-found", `unit ${name} does not exist`);
-  }
-  const machineId = wanted ?? (unit && holder(unit, daemon.machineId));
-  if (machineId === undefined) {
-    throw new Refusal(409, "not-placed", `unit ${name} is on no machine${becauseOf(unit)}`);
-  }
-  if (machineId === daemon.machineId) return undefined;
-  const { machines } = await registry.read.machines(request.call);
-  const machine = machines.find(({ id }) => id === machineId);
-  if (machine === undefined) {
-    throw new Refusal(404, "not-found", `machine ${machineId} is not known`);
-  }
-  const who = { machineId, address: machine.address };
-  if (!machine.present) {
-    throw new Refusal(
-      409,
-      "machine-away",
-      `unit ${name} is on machine ${machineId}, which is away`,
-      who,
-    );
-  }
-  const { api } = machine;
-  if (api === undefined) {
-    const message = `unit ${name} is on machine ${machineId}, whose API listens on no TCP address: use ssh`;
-    throw new Refusal(409, "no-api-address", message, who);
-  }
-  return { machine: { ...machine, api } };
-}
-
-/** Where it is placed; of a global unit, or one that is moving, this machine rather than another. */
-function holder(unit: UnitView, here: string): string | undefined {
-  if (unit.machineId !== undefined) return unit.machineId;
-  const holders = unit.states.map(({ machineId }) => machineId);
-  return holders.includes(here) ? here : (holders[0] ?? unit.assigned[0]?.machineId);
-}
-
-function becauseOf(unit: UnitView | undefined): string {
-  if (unit === undefined) return "";
-  if (unit.desired === "inactive") return ": its desired state is inactive";
-  const reasons = unit.blocked.map(({ reason }) => reason.type);
-  return reasons.length === 0 ? "" : `: ${reasons.join(", ")}`;
-}
-
-function unitName(request: ApiRequest): string {
-  const name = request.params["name"] ?? "";
-  const problem = validateUnitName(name);
-  if (problem !== undefined) throw badRequest(problem);
-  return name;
-}
-
-function journalOptions(request: ApiRequest): JournalOptions {
+function journalQuery(request: ApiRequest, units: readonly string[]): JournalQuery {
   const { query } = request;
   const lines = query.get("lines") ?? "10";
   if (lines !== "all" && !(/^\d{1,7}$/.test(lines) && Number(lines) <= LINES_MAX)) {
@@ -205,12 +212,28 @@ function journalOptions(request: ApiRequest): JournalOptions {
   if (!["0", "1", "true", "false"].includes(follow)) {
     throw badRequest(`invalid follow "${follow}": expect 1 or 0`);
   }
+  const fields = textOf(query, "fields");
   return {
-    unit: unitName(request),
+    units,
     lines: lines === "all" ? "all" : Number(lines),
     follow: follow === "1" || follow === "true",
     output,
+    since: textOf(query, "since"),
+    until: textOf(query, "until"),
+    priority: textOf(query, "priority"),
+    grep: textOf(query, "grep"),
+    afterCursor: textOf(query, "after"),
+    fields: fields?.split(","),
   };
+}
+
+/** Goes to journalctl as it is, as one argument; no byte may end it early. */
+function textOf(query: URLSearchParams, name: string): string | undefined {
+  const text = query.get(name) ?? undefined;
+  if (text !== undefined && (text.length > TEXT_MAX || text.includes("\0"))) {
+    throw badRequest(`invalid ${name}: at most ${TEXT_MAX} characters, none of them NUL`);
+  }
+  return text;
 }
 
 function isJournalOutput(text: string): text is JournalOutput {

@@ -1,7 +1,7 @@
 import type { ServerResponse } from "node:http";
 import * as v from "valibot";
 import type { UnitListener, WatchUpdate } from "../registry/unit-listener.ts";
-import type { Clock } from "../runtime/clock.ts";
+import { repeat } from "../runtime/clock.ts";
 import { type ApiContext, notices } from "./context.ts";
 import { decodeBody } from "./decode-body.ts";
 import type { ApiRequest, Reply } from "./http.ts";
@@ -114,13 +114,4 @@ function unitLines({ units, gone }: WatchUpdate): readonly WatchLine[] {
 
 function text(lines: readonly WatchLine[]): string {
   return lines.map((line) => `${JSON.stringify(line)}\n`).join("");
-}
-
-function repeat(clock: Clock, everyMs: number, action: () => void): () => void {
-  let cancel = clock.setTimer(everyMs, tick);
-  function tick(): void {
-    cancel = clock.setTimer(everyMs, tick);
-    action();
-  }
-  return () => cancel();
 }

@@ -77,3 +77,15 @@ export interface MachineView {
   /** It holds the engine lease. */
   readonly leader: boolean;
 }
+
+/** Machines that a unit was placed on, the last one last; kept when the unit is destroyed. Global units have none. */
+export interface UnitHistory {
+  readonly name: string;
+  readonly entries: readonly {
+    readonly machineId: string;
+    /** Unix milliseconds. */
+    readonly fromMs: number;
+    readonly untilMs?: number;
+    readonly why?: string;
+  }[];
+}

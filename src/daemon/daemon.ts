@@ -7,7 +7,7 @@ import { openLinuxHost } from "../agent/linux-host.ts";
 import type { Systemd } from "../agent/systemd.ts";
 import type { ListenSpec } from "../api/listen.ts";
 import { processUnitLogs } from "../api/process-unit-logs.ts";
-import type { Notice } from "../api/protocol.ts";
+import type { ActionRequest, Notice } from "../api/protocol.ts";
 import { type Api, startApi } from "../api/server.ts";
 import { runEngine } from "../engine/engine.ts";
 import { openEmbeddedStore } from "../registry/embedded-store.ts";
@@ -18,13 +18,13 @@ import { Registry } from "../registry/registry.ts";
 import type { Store } from "../registry/store.ts";
 import { errorMessage, FleetError, isFleetError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/logger.ts";
+import { ServiceNotifier } from "../runtime/service-notifier.ts";
 import { systemClock } from "../runtime/system-clock.ts";
 import { systemRandom } from "../runtime/system-random.ts";
 import { VERSION } from "../runtime/version.ts";
 import type { Config } from "./config.ts";
 import { EngineSwitch } from "./engine-switch.ts";
 import { collectAtRest } from "./heap-rest.ts";
-import { ServiceNotifier } from "./notify.ts";
 
 /** How long handing units over may take before the daemon goes anyway; the unit's TimeoutStopSec= is longer. */
 const HAND_OVER_MAX_MS = 170_000;
@@ -116,6 +116,7 @@ async function runMachine({ config, logger, host, systemd, store }: Machine): Pr
         singleMachine: config.registry === "embedded",
         notices: () => notices(agent.status),
         rejoin: (mode) => agent.rejoin(mode, running.signal),
+        act: (unit, action, signal) => act(systemd, { unit, action, signal }),
       },
       logs: processUnitLogs(),
       clock: systemClock,
@@ -153,6 +154,22 @@ async function handsOver(config: Config, systemd: Systemd): Promise<boolean> {
     if (isFleetError(error)) return false;
     throw error;
   });
+}
+
+/** Beside the agent: such an action changes nothing that it wants or remembers. */
+async function act(
+  systemd: Systemd,
+  asked: { readonly unit: string; readonly action: ActionRequest; readonly signal: AbortSignal },
+): Promise<void> {
+  const { unit, action, signal } = asked;
+  switch (action.action) {
+    case "reload":
+      return await systemd.reloadUnit(unit, signal);
+    case "kill":
+      return await systemd.kill(unit, action.signal, signal);
+    case "reset-failed":
+      return await systemd.resetFailed(unit, signal);
+  }
 }
 
 async function openStore(config: Config, logger: Logger): Promise<Store> {

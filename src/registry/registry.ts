@@ -1,4 +1,5 @@
 import type { UnitChange } from "../cluster/unit-change.ts";
+import type { UnitHistory } from "../cluster/views.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { Random } from "../runtime/random.ts";
@@ -12,8 +13,8 @@ import {
   type OperatorOutcome,
 } from "./machine-changes.ts";
 import { ManifestCache } from "./manifest-cache.ts";
-import { decodeRecord, unitRecord } from "./records.ts";
-import type { CallOptions, Store } from "./store.ts";
+import { decodeRecord, historyRecord, unitRecord } from "./records.ts";
+import { type CallOptions, readAll, type Store } from "./store.ts";
 import { type ApplyOutcome, UnitChanges } from "./unit-changes.ts";
 import { ViewReader } from "./view-reader.ts";
 
@@ -63,6 +64,26 @@ export class Registry {
   /** By manifest hash. */
   async manifestOf(hash: string, call: CallOptions = {}): Promise<Manifest | undefined> {
     return await this.#manifests.manifest(hash, call);
+  }
+
+  /** Where units were; of those that exist or existed. Without names: of all. In order of name. */
+  async history(names: readonly string[], call: CallOptions = {}): Promise<readonly UnitHistory[]> {
+    const prefix = this.#keys.all("history");
+    const { items } =
+      names.length === 0
+        ? await readAll(this.#store, { prefix }, call)
+        : await this.#store.readKeys({ keys: names.map((name) => this.#keys.history(name)) }, call);
+    return items.map(({ key, value }) => ({
+      name: key.slice(prefix.length),
+      entries: decodeRecord(historyRecord, key, value).entries.map(
+        ({ machine, fromMs, untilMs, why }) => ({
+          machineId: machine,
+          fromMs,
+          ...(untilMs === undefined ? {} : { untilMs }),
+          ...(why === undefined ? {} : { why }),
+        }),
+      ),
+    }));
   }
 
   async apply(changes: readonly UnitChange[], call: CallOptions = {}): Promise<ApplyOutcome> {

@@ -36,3 +36,13 @@ export async function sleep(clock: Clock, delayMs: number, signal?: AbortSignal)
     signal?.addEventListener("abort", onAbort, { once: true });
   });
 }
+
+/** Calls `action` every `everyMs`, the first time after that, until the function it returns is called. */
+export function repeat(clock: Clock, everyMs: number, action: () => void): CancelTimer {
+  let cancel = clock.setTimer(everyMs, tick);
+  function tick(): void {
+    cancel = clock.setTimer(everyMs, tick);
+    action();
+  }
+  return () => cancel();
+}

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { DaemonPort } from "../../src/api/context.ts";
 import { processUnitLogs } from "../../src/api/process-unit-logs.ts";
-import type { Notice, WatchLine } from "../../src/api/protocol.ts";
+import type { ActionRequest, Notice, WatchLine } from "../../src/api/protocol.ts";
 import { type ApiOptions, startApi } from "../../src/api/server.ts";
 import type { Keys } from "../../src/registry/keys.ts";
 import { Registry } from "../../src/registry/registry.ts";
@@ -30,6 +30,8 @@ export interface ApiWorld {
   /** Of the first TCP address. */
   readonly port: number;
   readonly notices: Notice[];
+  /** What this daemon was to do with units at once. */
+  readonly acts: (readonly [unit: string, action: ActionRequest])[];
   call(method: string, path: string, options?: CallOptions): Promise<Answer>;
 }
 
@@ -64,12 +66,16 @@ export async function openApiWorld(t: Cleanup, options: ApiWorldOptions = {}): P
   const directory = await mkdtemp(join(tmpdir(), "fleet-api-"));
   const socket = join(directory, "fleet.sock");
   const notices: Notice[] = [];
+  const acts: [string, ActionRequest][] = [];
   const daemon: DaemonPort = {
     machineId: options.machineId ?? HERE,
     version: "1.2.3",
     singleMachine: false,
     notices: () => notices,
     rejoin: async (mode) => [`${mode}.service`],
+    act: async (unit, action) => {
+      acts.push([unit, action]);
+    },
   };
   const api = await startApi({
     registry,
@@ -94,6 +100,7 @@ export async function openApiWorld(t: Cleanup, options: ApiWorldOptions = {}): P
     registry,
     socket,
     notices,
+    acts,
     call: (method, path, call = {}) => send({ socketPath: socket, method, path }, call),
   };
 }

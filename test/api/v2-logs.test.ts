@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { processUnitLogs } from "../../src/api/process-unit-logs.ts";
 import type { ErrorBody } from "../../src/api/protocol.ts";
 import type { TextProcess, UnitLogs } from "../../src/api/unit-logs.ts";
+import { encodeRecord } from "../../src/registry/records.ts";
 import { VirtualClock } from "../../src/runtime/virtual-clock.ts";
 import type { Cleanup } from "../support/cleanup.ts";
 import { waitFor } from "../support/wait-for.ts";
@@ -232,4 +233,104 @@ test("a forwarded request is never forwarded again", async (t) => {
     headers: { "fleet-forwarded": "1" },
   });
   assert.equal(answer.status, 409);
+});
+
+test("entries of several units come as they are, with how it ended last", async (t) => {
+  const logs = processUnitLogs({ journalctl: ["/bin/sh", "-c", 'echo "$@"; exit 1', "x"] });
+  const world = await openApiWorld(t, { logs });
+  await putMachine(world, HERE);
+  const answer = await world.call(
+    "GET",
+    "/fleet/v2/journal?unit=a.service&unit=b%401.service&lines=all&follow=1&since=-1h&grep=a%20b&after=s%3D1&fields=MESSAGE,_PID&priority=err",
+  );
+  assert.equal(answer.status, 200);
+  assert.equal(
+    answer.text,
+    "--unit=a.service --unit=b@1.service --no-pager --lines=all --output=json --output-fields=MESSAGE,_PID " +
+      '--since=-1h --priority=err --grep=a b --after-cursor=s=1 --follow\n{"end":{"exitStatus":1}}\n',
+  );
+});
+
+test("entries of another machine are fetched there, alive lines included", async (t) => {
+  const script = 'echo "{}"; exec sleep 1000';
+  const logs = processUnitLogs({ journalctl: ["/bin/sh", "-c", script, "x"] });
+  const { here } = await openPair(t, logs);
+  const outgoing = request({
+    socketPath: here.socket,
+    path: `/fleet/v2/journal?unit=a.service&machine=${THERE}&follow=1`,
+    agent: false,
+  });
+  outgoing.end();
+  const [response]: IncomingMessage[] = await once(outgoing, "response");
+  assert(response !== undefined);
+  response.setEncoding("utf8");
+  let text = "";
+  for await (const chunk of response) {
+    text += chunk;
+    if (text === "{}\n\n\n") break;
+  }
+  assert.equal(text, "{}\n\n\n");
+});
+
+for (const query of [
+  "",
+  "unit=a",
+  "unit=a.service&lines=-1",
+  `unit=a.service&grep=${"a".repeat(2_000)}`,
+])
+  test(`a journal asked for with "${query.slice(0, 30)}" is refused`, async (t) => {
+    const world = await openApiWorld(t);
+    await putMachine(world, HERE);
+    const answer = await world.call("GET", `/fleet/v2/journal?${query}`);
+    assert.equal(answer.status, 400, answer.text);
+  });
+
+test("history says where units were, also those that are gone", async (t) => {
+  const world = await openApiWorld(t);
+  const record = {
+    entries: [
+      { machine: THERE, fromMs: 1, untilMs: 2, why: "drained" },
+      { machine: HERE, fromMs: 3 },
+    ],
+  };
+  const entries = [
+    { machineId: THERE, fromMs: 1, untilMs: 2, why: "drained" },
+    { machineId: HERE, fromMs: 3 },
+  ];
+  for (const unit of ["b.service", "a.service"]) {
+    const operation = {
+      type: "put",
+      key: world.keys.history(unit),
+      value: encodeRecord(record),
+    } as const;
+    await world.store.transact({ comparisons: [], operations: [operation] });
+  }
+  const all = await world.call("GET", "/fleet/v2/history");
+  assert.deepEqual(JSON.parse(all.text), {
+    units: [
+      { name: "a.service", entries },
+      { name: "b.service", entries },
+    ],
+  });
+  const one = await world.call("GET", "/fleet/v2/history?unit=b.service&unit=absent.service");
+  assert.deepEqual(JSON.parse(one.text), { units: [{ name: "b.service", entries }] });
+});
+
+test("an action is done by the daemon that has the unit", async (t) => {
+  const here = await openApiWorld(t);
+  const { port, acts } = await openApiWorld(t, {
+    store: here.store,
+    machineId: THERE,
+    listen: [{ type: "tcp", host: "127.0.0.1", port: 0, insecure: true }],
+  });
+  await putMachine(here, HERE);
+  await putMachine(here, THERE, { address: "10.0.0.2", api: `127.0.0.1:${port}` });
+  await submitAndPlace(here, "b.service", THERE);
+  const kill = { action: "kill", signal: 9 };
+  const answer = await here.call("POST", "/fleet/v2/units/b.service/act", { body: kill });
+  assert.equal(answer.status, 204, answer.text);
+  assert.deepEqual([here.acts, acts], [[], [["b.service", kill]]]);
+  for (const body of ['{"action":"kill"}', '{"action":"kill","signal":0}', '{"action":"start"}']) {
+    assert.equal((await here.call("POST", "/fleet/v2/units/b.service/act", { body })).status, 400);
+  }
 });

@@ -58,6 +58,7 @@ export class PlayedCluster {
           singleMachine: false,
           notices: () => [],
           rejoin: async (mode) => [`${mode}.service`],
+          act: async () => {},
         },
         logs: processUnitLogs({
           journalctl: ["printf", "%s\\n"],

@@ -273,3 +273,53 @@ export function checkBus(check: Check): void {
     assert.equal((await look()).active, "inactive");
   });
 }
+
+export function checkActions(check: Check): void {
+  const isRefused = (error: unknown) => isFleetError(error, "systemd-refused");
+
+  check("reloadUnit() of a unit that runs and can be reloaded is done", async (fixture) => {
+    const { systemd } = fixture;
+    const text = unitText({ service: ["ExecReload=/bin/true"] });
+    await install(systemd, heldUnit("a.service", text));
+    await settled(fixture, systemd.start("a.service"));
+    await settled(fixture, systemd.reloadUnit("a.service"));
+    assert.equal((await statusOf(systemd, "a.service")).active, "active");
+  });
+
+  check("reloadUnit() is refused where there is nothing to reload", async (fixture) => {
+    const { systemd } = fixture;
+    const text = unitText({ service: ["ExecReload=/bin/true"] });
+    await install(systemd, heldUnit("a.service", text), heldUnit("b.service"));
+    await assert.rejects(settled(fixture, systemd.reloadUnit("a.service")), isRefused);
+    await settled(fixture, systemd.start("b.service"));
+    await assert.rejects(settled(fixture, systemd.reloadUnit("b.service")), isRefused);
+    await assert.rejects(settled(fixture, systemd.reloadUnit("none.service")), isRefused);
+  });
+
+  for (const [signal, number, active] of [
+    ["SIGKILL", 9, "failed"],
+    ["SIGTERM", 15, "inactive"],
+  ] as const)
+    check(`kill() with ${signal} ends a unit, which is ${active} then`, async (fixture) => {
+      const { systemd } = fixture;
+      await install(systemd, heldUnit("a.service"));
+      await settled(fixture, systemd.start("a.service"));
+      await systemd.kill("a.service", number);
+      await until(
+        fixture,
+        `it is ${active}`,
+        () => statusOf(systemd, "a.service"),
+        (seen) => seen.active === active,
+      );
+    });
+
+  check("kill() is refused for a unit that does not run, or is not held", async (fixture) => {
+    const { systemd, host } = fixture;
+    await install(systemd, heldUnit("a.service"));
+    await host.add("file", "host.service");
+    for (const unit of ["a.service", "host.service", "none.service"]) {
+      await assert.rejects(systemd.kill(unit, 9), isRefused);
+    }
+    assert.equal(await host.isActive("host.service"), true);
+  });
+}

@@ -2,7 +2,7 @@ import { describe, it } from "node:test";
 import { checkEvents, checkStatus } from "./systemd-contract-events.ts";
 import { checkForeign, checkHeld, checkRemove, checkWrite } from "./systemd-contract-files.ts";
 import type { Check, SystemdFixture } from "./systemd-contract-fixture.ts";
-import { checkBus, checkStart, checkStop } from "./systemd-contract-jobs.ts";
+import { checkActions, checkBus, checkStart, checkStop } from "./systemd-contract-jobs.ts";
 
 /** A test that has not ended by then waits for something that never comes. */
 const TEST_TIMEOUT_MS = 120_000;
@@ -29,6 +29,7 @@ export function describeSystemdContract(name: string, open: () => Promise<System
     describe("remove()", () => checkRemove(check));
     describe("start()", () => checkStart(check));
     describe("stop()", () => checkStop(check));
+    describe("reloadUnit(), kill()", () => checkActions(check));
     describe("status()", () => checkStatus(check));
     describe("events()", () => checkEvents(check));
     describe("the bus", () => checkBus(check));

@@ -86,6 +86,14 @@ export class FaultSystemd implements Systemd {
     });
   }
 
+  async reloadUnit(unit: string, signal?: AbortSignal) {
+    await this.#gate.effect(() => this.#inner.reloadUnit(unit, signal));
+  }
+
+  async kill(unit: string, signalNumber: number, signal?: AbortSignal) {
+    await this.#gate.effect(() => this.#inner.kill(unit, signalNumber, signal));
+  }
+
   async status(units: readonly string[], signal?: AbortSignal) {
     return await this.#gate.ask(() => this.#inner.status(units, signal));
   }

@@ -1,13 +1,10 @@
-import { follow } from "../registry/follow.ts";
 import type { Keys } from "../registry/keys.ts";
 import { ManifestCache } from "../registry/manifest-cache.ts";
-import { decodeRecord, machineRecord, type StateRecord } from "../registry/records.ts";
-import { readAll, type Store } from "../registry/store.ts";
+import type { Store } from "../registry/store.ts";
 import { backoffMs } from "../runtime/backoff.ts";
 import { type Clock, sleep } from "../runtime/clock.ts";
 import { errorMessage, FleetError, isFleetError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/logger.ts";
-import { Loop } from "../runtime/loop.ts";
 import type { Random } from "../runtime/random.ts";
 import { untilFirst } from "../runtime/until-first.ts";
 import { Assignments } from "./assignments.ts";
@@ -16,11 +13,13 @@ import { Handback } from "./handback.ts";
 import { Holdings } from "./holdings.ts";
 import type { Host } from "./host.ts";
 import { Lanes } from "./lanes.ts";
-import { acquirePresence, type HeldPresence, type MachineDescription } from "./presence.ts";
-import { resubmitHeldUnits } from "./rejoin.ts";
+import type { MachineDescription } from "./presence.ts";
+import { type RegistrySession, runRegistrySession } from "./registry-session.ts";
+import { keepHeldUnits } from "./rejoin.ts";
 import { StatePublisher } from "./state-publisher.ts";
 import type { Systemd } from "./systemd.ts";
 import { TaskRunner } from "./task-runner.ts";
+import { unitStateRecord } from "./unit-state-record.ts";
 
 export interface AgentOptions {
   readonly store: Store;
@@ -48,11 +47,7 @@ export type AgentStatus =
 
 const DETACHED_RECHECK_MS = 5_000;
 const LEAVE_RECHECK_MS = 1_000;
-const LEASE_RECHECK_MS = 200;
-const REJOIN_MAX_MS = 60_000;
-const REJOIN_RECHECK_MS = 50;
 const TASK_BACKOFF = { firstMs: 1_000, maxMs: 60_000 };
-const LOOP_BACKOFF = { firstMs: 100, maxMs: 5_000 };
 
 /**
  * Runs on every machine: keeps systemd as the machine's assignments say and tells the registry what systemd says. Without a registry, or with one
@@ -70,7 +65,7 @@ export class Agent {
   readonly #runner: TaskRunner;
   #status: AgentStatus = { type: "away", why: "not asked yet" };
   #mode: "normal" | "hand-over" | "system-stopping" = "normal";
-  #session: { presence: HeldPresence; end: () => void; tasks: Loop; states: Loop } | undefined;
+  #session: RegistrySession | undefined;
   #isLost = false;
   #registryLostMs: number | undefined;
   /** The registry does not know yet what is held here, so nothing may be stopped for it. */
@@ -123,7 +118,14 @@ export class Agent {
       keys,
       clock,
       machineId,
-      stateOf: (unit) => this.#stateOf(unit),
+      stateOf: (unit) =>
+        unitStateRecord(unit, {
+          holdings: this.#holdings,
+          assignments: this.#assignments,
+          lanes: this.#lanes,
+          unheldState: (name) =>
+            this.#mode === "normal" ? this.#runner.unheldState(name) : undefined,
+        }),
     });
     this.#runner = new TaskRunner({
       clock,
@@ -185,28 +187,21 @@ export class Agent {
     if (this.#status.type !== "attached") return;
     const systemStopping = await this.#options.systemd.isSystemStopping();
     this.#startLeaving(systemStopping ? "system-stopping" : "hand-over");
+    const isEmpty = () =>
+      this.#session !== undefined && this.heldCount === 0 && this.#publisher.publishedCount === 0;
     while (!signal.aborted && this.#status.type === "attached") {
-      if (
-        this.#session !== undefined &&
-        this.heldCount === 0 &&
-        this.#publisher.publishedCount === 0
-      ) {
-        await this.#session.presence.lease.revoke({ signal });
+      if (isEmpty()) {
+        await this.#session?.presence.lease.revoke({ signal });
         return;
       }
-      const pause = new AbortController();
-      this.#wakeLeave = () => pause.abort();
-      await sleep(
-        this.#options.clock,
-        LEAVE_RECHECK_MS,
-        AbortSignal.any([signal, pause.signal]),
-      ).catch(() => undefined);
+      await this.#pause(LEAVE_RECHECK_MS, signal, (wake) => {
+        this.#wakeLeave = wake;
+      });
     }
   }
 
   /** An operator says that the registry that answers now is this machine's; see docs/operating.md. Gives back the units kept. */
   async rejoin(mode: "keep" | "discard", signal: AbortSignal): Promise<readonly string[]> {
-    const { store, keys, systemd } = this.#options;
     if (this.#status.type !== "detached") {
       throw new FleetError("conflict", "this machine is not detached: there is nothing to rejoin");
     }
@@ -216,13 +211,16 @@ export class Agent {
       this.#assignments.forgetAll();
       await this.#trust.adopt(await this.#trust.found(call), call);
       this.#hurry?.();
-      let kept: readonly string[] = [];
-      if (mode === "keep") {
-        // The engine has to see what runs here before it sees that it is wanted, or it would place it anywhere.
-        await this.#untilPublished(signal);
-        const held = await systemd.held();
-        kept = await resubmitHeldUnits({ store, keys, holdings: this.#holdings, held, call });
-      }
+      const kept =
+        mode === "discard"
+          ? []
+          : await keepHeldUnits({
+              ...this.#options,
+              holdings: this.#holdings,
+              isPublished: (unit) => this.#publisher.isPublished(unit),
+              isPresent: () => this.#session !== undefined,
+              signal,
+            });
       await this.#trust.confirm();
       return kept;
     } finally {
@@ -234,27 +232,9 @@ export class Agent {
     }
   }
 
-  /** Until the registry shows every unit this machine holds. */
-  async #untilPublished(signal: AbortSignal): Promise<void> {
-    const { clock } = this.#options;
-    const isPublished = () =>
-      this.#session !== undefined &&
-      this.#holdings.units().every((unit) => this.#publisher.isPublished(unit));
-    const untilMs = clock.monotonicMs() + REJOIN_MAX_MS;
-    while (!isPublished()) {
-      if (clock.monotonicMs() >= untilMs) {
-        throw new FleetError(
-          "timed-out",
-          "the registry did not take this machine's units: see the daemon's log, then try again",
-        );
-      }
-      await sleep(clock, REJOIN_RECHECK_MS, signal);
-    }
-  }
-
   /** Follows the registry for as long as it answers and is the right one, again and again. */
   async #attend(signal: AbortSignal): Promise<void> {
-    const { clock, logger, ttlMs } = this.#options;
+    const { logger, ttlMs } = this.#options;
     let failures = 0;
     while (!signal.aborted) {
       let pauseMs: number;
@@ -280,118 +260,56 @@ export class Agent {
           this.#options.random.fraction(),
         );
       }
-      const pause = new AbortController();
-      this.#hurry = () => pause.abort();
-      await sleep(clock, pauseMs, AbortSignal.any([signal, pause.signal])).catch(() => undefined);
+      await this.#pause(pauseMs, signal, (wake) => {
+        this.#hurry = wake;
+      });
     }
   }
 
-  /** From taking the machine's record until its lease is lost, the record changes hands, or the registry is no longer the right one. */
+  /** Sleeps until the time is over or the function given to `onBegin` is called. */
+  async #pause(
+    durationMs: number,
+    signal: AbortSignal,
+    onBegin: (wake: () => void) => void,
+  ): Promise<void> {
+    const pause = new AbortController();
+    onBegin(() => pause.abort());
+    const ended = AbortSignal.any([signal, pause.signal]);
+    await sleep(this.#options.clock, durationMs, ended).catch(() => undefined);
+  }
+
   async #runSession(signal: AbortSignal): Promise<void> {
-    const { store, keys, host, clock, random, logger } = this.#options;
-    const presence = await acquirePresence(
+    const { clock } = this.#options;
+    await runRegistrySession(
       {
         ...this.#options,
         describe: async () => ({
           ...(await this.#options.describe()),
           leaving: this.#mode !== "normal",
         }),
+        trust: this.#trust,
+        holdings: this.#holdings,
+        assignments: this.#assignments,
+        handback: this.#handback,
+        publisher: this.#publisher,
+        runner: this.#runner,
+        isRejoining: () => this.#rejoining,
+        onBegin: (session) => {
+          if (this.#isLost) this.#registryLostMs = clock.monotonicMs();
+          this.#isLost = false;
+          this.#session = session;
+          this.#setStatus({ type: "attached", ...this.#trust.membership() });
+        },
+        onPresenceLost: () => {
+          this.#isLost = true;
+        },
+        onFlush: () => this.#wakeLeave?.(),
+        onEnd: () => {
+          this.#session = undefined;
+        },
       },
       signal,
     );
-    const published = await readAll(store, { prefix: keys.statesOf(host.machineId) }, { signal });
-    this.#trust.saw(published.header.revision);
-    this.#publisher.begin(presence, published.items, this.#holdings.units());
-    const loop = (name: string, pass: (running: AbortSignal) => Promise<number | undefined>) =>
-      new Loop({ name, clock, random, logger, backoff: LOOP_BACKOFF, pass });
-    let assigned = false;
-    const tasks = loop("agent", async (running) => {
-      await this.#trust.remember();
-      if (!assigned || this.#rejoining) return undefined;
-      // A keep-alive that is answered late makes it valid again, and nobody would wake this loop for it.
-      if (!presence.lease.isValid()) return LEASE_RECHECK_MS;
-      return this.#runner.pass(running);
-    });
-    const states = loop("states", async (running) => {
-      const againMs = await this.#publisher.flush(running);
-      this.#wakeLeave?.();
-      return againMs;
-    });
-    if (this.#isLost) this.#registryLostMs = clock.monotonicMs();
-    this.#isLost = false;
-    const ended = new AbortController();
-    this.#session = { presence, end: () => ended.abort(), tasks, states };
-    this.#setStatus({ type: "attached", ...this.#trust.membership() });
-    try {
-      await untilFirst(AbortSignal.any([signal, ended.signal]), [
-        async (running) => {
-          const lost = await presence.lease.keep(running);
-          this.#isLost = true;
-          logger.warn("presence-lost", { why: lost });
-        },
-        (running) => this.#watchRecord(presence, running),
-        (running) =>
-          this.#followAssignments(running, () => {
-            assigned = true;
-            tasks.wake();
-          }),
-        (running) => tasks.run(running),
-        (running) => states.run(running),
-      ]);
-    } finally {
-      this.#session = undefined;
-      this.#publisher.end();
-      this.#runner.forgetClaims();
-      this.#handback.settleAll();
-    }
-  }
-
-  async #followAssignments(signal: AbortSignal, onChange: () => void): Promise<void> {
-    const { store, clock, logger, keys } = this.#options;
-    await follow({
-      store,
-      clock,
-      logger,
-      range: { prefix: this.#assignments.prefix },
-      signal,
-      onSnapshot: async (items, header) => {
-        const id = await store.read(
-          { range: { key: keys.clusterId }, revision: header.revision },
-          { signal },
-        );
-        this.#trust.demand(id.header, id.items[0]);
-        for (const unit of this.#assignments.replaceAll(items)) this.#runner.markChanged(unit);
-        for (const unit of this.#holdings.units()) this.#runner.mark(unit);
-        onChange();
-      },
-      onChanges: (changes, revision) => {
-        this.#trust.saw(revision);
-        for (const unit of this.#assignments.apply(changes)) this.#runner.markChanged(unit);
-        onChange();
-      },
-    });
-  }
-
-  /** Ends when the machine's record is deleted or changed; rejects when another daemon took it. */
-  async #watchRecord(presence: HeldPresence, signal: AbortSignal): Promise<void> {
-    const { store, keys, host, nonce } = this.#options;
-    const key = keys.machine(host.machineId);
-    for await (const batch of store.watch({
-      range: { key },
-      fromRevision: presence.revision + 1,
-      signal,
-    })) {
-      if (batch.type === "reset") return;
-      for (const change of batch.changes) {
-        if (change.type === "delete") return;
-        const record = decodeRecord(machineRecord, change.item.key, change.item.value);
-        if (record.nonce === nonce) return;
-        throw new FleetError(
-          "duplicate-machine",
-          `another fleetd-ts has taken over machine ${host.machineId} (${record.address || "no address"}): this one ends`,
-        );
-      }
-    }
   }
 
   async #followSystemd(signal: AbortSignal): Promise<void> {
@@ -446,43 +364,5 @@ export class Agent {
     this.#status = status;
     this.#options.logger.info("status", status);
     this.#options.onStatus(status);
-  }
-
-  #stateOf(unit: string): StateRecord | undefined {
-    const { start, status } = this.#holdings.current(unit);
-    const file = this.#holdings.file(unit);
-    if (file === undefined && start === undefined) {
-      return this.#mode === "normal"
-        ? this.#withError(unit, this.#runner.unheldState(unit))
-        : undefined;
-    }
-    const assignment = this.#assignments.get(unit);
-    const loadedFor =
-      assignment !== undefined && assignment.manifest === file?.manifest
-        ? assignment.identity
-        : undefined;
-    const identity = start?.identity ?? loadedFor;
-    return this.#withError(unit, {
-      ...(identity === undefined ? {} : { identity }),
-      manifest: file?.manifest ?? "",
-      hash: file?.hash ?? "",
-      current: start === undefined ? "loaded" : "launched",
-      load: status.load,
-      active: status.active,
-      sub: status.sub,
-      result: status.result,
-      mainPid: status.mainPid,
-      sinceMs: status.sinceMs,
-      ...(start === undefined
-        ? {}
-        : { start: { restarts: start.restarts, outcome: start.outcome } }),
-    });
-  }
-
-  #withError(unit: string, state: StateRecord | undefined): StateRecord | undefined {
-    const failure = this.#lanes.failure(unit);
-    if (state === undefined || failure === undefined) return state;
-    const { task, code, message, attempts } = failure;
-    return { ...state, error: { task, code, message, attempts } };
   }
 }

@@ -1,6 +1,6 @@
 import { parseUnitName, validateUnitName } from "../units/unit-name.ts";
 import { type ListedUnit, type Manager, UNIT_INTERFACE } from "./dbus-manager.ts";
-import type { UnitStatus } from "./systemd.ts";
+import { type UnitStatus, unknownStatus } from "./systemd.ts";
 
 /** A list of names is one message and one turn of systemd's loop: not all units of a large machine at once. */
 const NAMES_PER_CALL = 500;
@@ -46,9 +46,10 @@ export async function readStatuses(
   return await Promise.all(
     units.map(async (unit) => {
       const row = listed.get(unit);
-      return row === undefined || row.load === "not-found"
-        ? unknownStatus(unit, row)
-        : await readDetails(manager, unit, row, signal);
+      if (row === undefined) return unknownStatus(unit);
+      if (row.load !== "not-found") return await readDetails(manager, unit, row, signal);
+      const { active, sub, hasJob } = row;
+      return { ...unknownStatus(unit), active, sub, hasJob };
     }),
   );
 }
@@ -95,17 +96,4 @@ function sinceProperty(active: string): string {
       // ActiveExitTimestamp is an old one where a start is given up, for such a unit was never active.
       return "StateChangeTimestamp";
   }
-}
-
-export function unknownStatus(unit: string, row?: ListedUnit): UnitStatus {
-  return {
-    unit,
-    load: "not-found",
-    active: row?.active ?? "inactive",
-    sub: row?.sub ?? "dead",
-    result: "",
-    mainPid: 0,
-    sinceMs: 0,
-    hasJob: row?.hasJob ?? false,
-  };
 }

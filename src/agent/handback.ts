@@ -6,7 +6,7 @@ import {
   stateRecord,
   unitRecord,
 } from "../registry/records.ts";
-import type { KeyValue, Store } from "../registry/store.ts";
+import type { Store } from "../registry/store.ts";
 import type { Clock } from "../runtime/clock.ts";
 
 export interface HandbackOptions {
@@ -105,11 +105,13 @@ export class Handback {
   ): Promise<{ type: "stop" } | { type: "wait"; watch: readonly string[]; revision: number }> {
     const { store, keys, machineId } = this.#options;
     const unitKey = keys.unit(unit);
-    const { header, items } = await store.read({ range: { key: unitKey } }, { signal });
-    const readAt = async (key: string): Promise<KeyValue | undefined> =>
-      (await store.read({ range: { key }, revision: header.revision }, { signal })).items[0];
+    const placementKey = keys.placement(unit);
+    const blockedKey = keys.blocked(unit);
+    const read = { keys: [unitKey, placementKey, blockedKey] };
+    const { header, items } = await store.readKeys(read, { signal });
+    const found = (key: string) => items.find((item) => item.key === key);
 
-    const wanted = items[0];
+    const wanted = found(unitKey);
     if (wanted === undefined) return { type: "stop" };
     const record = decodeRecord(unitRecord, wanted.key, wanted.value);
     if (record.desired === "inactive") return { type: "stop" };
@@ -119,14 +121,12 @@ export class Handback {
         : { type: "wait", watch: [unitKey], revision: header.revision };
     if (identity !== undefined && wanted.createRevision !== identity) return { type: "stop" };
 
-    const placementKey = keys.placement(unit);
-    const blockedKey = keys.blocked(unit);
-    const placed = await readAt(placementKey);
+    const placed = found(placementKey);
     const holder = placed && decodeRecord(placementRecord, placed.key, placed.value).machine;
     if (holder === undefined && seenAssigned) return { type: "stop" };
     if (holder === undefined) {
       // Not placed: either the engine asked this machine to make way and waits for it, or it has yet to see that the unit is here.
-      const blocked = await readAt(blockedKey);
+      const blocked = found(blockedKey);
       const reasons = blocked
         ? decodeRecord(blockedRecord, blocked.key, blocked.value).reasons
         : [];
@@ -142,7 +142,8 @@ export class Handback {
     }
     const stateKey = keys.state(holder, unit);
     if (holder !== machineId) {
-      const item = await readAt(stateKey);
+      const { revision } = header;
+      const [item] = (await store.readKeys({ keys: [stateKey], revision }, { signal })).items;
       const state = item && decodeRecord(stateRecord, item.key, item.value);
       const serves =
         state !== undefined && (state.active === "active" || state.start?.outcome === "done");

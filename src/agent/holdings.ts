@@ -3,7 +3,7 @@ import { isFleetError } from "../runtime/errors.ts";
 import { effectiveHash, type Manifest, manifestHash } from "../units/manifest.ts";
 import type { RecordFolder } from "./host.ts";
 import type { CurrentUnit, StartRecord } from "./reconcile.ts";
-import { isRunning, type Systemd, type UnitStatus } from "./systemd.ts";
+import { isRunning, type Systemd, type UnitStatus, unknownStatus } from "./systemd.ts";
 
 /** What matters of a held unit's files, so that they are read and parsed once. */
 export interface HeldFile {
@@ -153,20 +153,6 @@ export class Holdings {
     this.#files.delete(unit);
     this.#statuses.delete(unit);
   }
-}
-
-/** `load` empty: its file is there and systemd has not been asked yet, which is no sign of trouble. */
-function unknownStatus(unit: string, load: "" | "not-found"): UnitStatus {
-  return {
-    unit,
-    load,
-    active: "inactive",
-    sub: "dead",
-    result: "",
-    mainPid: 0,
-    sinceMs: 0,
-    hasJob: false,
-  };
 }
 
 /** A record that cannot be read counts as none: the start is then asked for again, which does nothing to a running unit. */

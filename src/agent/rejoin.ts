@@ -1,25 +1,36 @@
 import type { Keys } from "../registry/keys.ts";
 import { decodeRecord, encodeRecord, type UnitRecord, unitRecord } from "../registry/records.ts";
-import type { CallOptions, KeyValue, Store } from "../registry/store.ts";
+import type { KeyValue, Store } from "../registry/store.ts";
+import { type Clock, sleep } from "../runtime/clock.ts";
+import { FleetError } from "../runtime/errors.ts";
 import { manifestHash, manifestRequirements } from "../units/manifest.ts";
 import type { Holdings } from "./holdings.ts";
-import type { HeldUnit } from "./systemd.ts";
+import type { HeldUnit, Systemd } from "./systemd.ts";
 
-export interface ResubmitOptions {
+export interface KeepOptions {
   readonly store: Store;
   readonly keys: Keys;
+  readonly clock: Clock;
+  readonly systemd: Systemd;
   readonly holdings: Holdings;
-  readonly held: readonly HeldUnit[];
-  readonly call: CallOptions;
+  /** Whether the registry shows the unit as held here. */
+  readonly isPublished: (unit: string) => boolean;
+  readonly isPresent: () => boolean;
+  readonly signal: AbortSignal;
 }
+
+const PUBLISH_MAX_MS = 60_000;
+const PUBLISH_RECHECK_MS = 50;
 
 /**
  * Puts back into an emptied registry what this machine holds, so that nothing has to stop. Units that are there already with the same
  * content (another machine was first) are adopted; others are left as they are. Repeating it is harmless. Gives back the units put back or adopted.
  */
-export async function resubmitHeldUnits(options: ResubmitOptions): Promise<readonly string[]> {
+export async function keepHeldUnits(options: KeepOptions): Promise<readonly string[]> {
+  // The engine has to see what runs here before it sees that it is wanted, or it would place it anywhere.
+  await untilPublished(options);
   const kept: string[] = [];
-  for (const held of options.held) {
+  for (const held of await options.systemd.held()) {
     const item = await submitIfAbsent(options, held);
     if (item === undefined) continue;
     const record = decodeRecord(unitRecord, item.key, item.value);
@@ -38,11 +49,24 @@ export async function resubmitHeldUnits(options: ResubmitOptions): Promise<reado
   return kept;
 }
 
-async function submitIfAbsent(
-  options: ResubmitOptions,
-  held: HeldUnit,
-): Promise<KeyValue | undefined> {
-  const { store, keys, holdings, call } = options;
+/** Until the registry shows every unit this machine holds. */
+async function untilPublished(options: KeepOptions): Promise<void> {
+  const { clock, holdings, isPublished, isPresent, signal } = options;
+  const untilMs = clock.monotonicMs() + PUBLISH_MAX_MS;
+  while (!isPresent() || !holdings.units().every(isPublished)) {
+    if (clock.monotonicMs() >= untilMs) {
+      throw new FleetError(
+        "timed-out",
+        "the registry did not take this machine's units: see the daemon's log, then try again",
+      );
+    }
+    await sleep(clock, PUBLISH_RECHECK_MS, signal);
+  }
+}
+
+async function submitIfAbsent(options: KeepOptions, held: HeldUnit): Promise<KeyValue | undefined> {
+  const { store, keys, holdings, signal } = options;
+  const call = { signal };
   const key = keys.unit(held.unit);
   const hash = manifestHash(held.manifest);
   const start = holdings.start(held.unit);

@@ -1,0 +1,109 @@
+import { FleetError } from "../runtime/errors.ts";
+import type { Logger } from "../runtime/logger.ts";
+import type { Holdings } from "./holdings.ts";
+import type { Lanes } from "./lanes.ts";
+import type { AgentTask, DesiredUnit } from "./reconcile.ts";
+import type { Systemd } from "./systemd.ts";
+import type { Step } from "./unheld-units.ts";
+
+export interface JobTasksOptions {
+  readonly logger: Logger;
+  readonly systemd: Systemd;
+  readonly holdings: Holdings;
+  readonly lanes: Lanes;
+  /** Whether what was decided on is still to be done. */
+  readonly isStillWanted: (desired: DesiredUnit) => boolean;
+  /** Ends with the daemon, not with a session: a stop or start under way is not given up when the registry goes away. */
+  readonly life: AbortSignal;
+  readonly onChange: (unit: string) => void;
+  /** Only its state may have changed: publish. */
+  readonly onState: (unit: string) => void;
+}
+
+/** Starting and stopping units, each in its own lane. */
+export class JobTasks {
+  readonly #options: JobTasksOptions;
+
+  constructor(options: JobTasksOptions) {
+    this.#options = options;
+  }
+
+  async begin({ task, desired }: Step): Promise<void> {
+    const { holdings, lanes, logger, life: signal } = this.#options;
+    const { unit } = task;
+    switch (task.type) {
+      case "stop":
+        lanes.run({
+          unit,
+          task: "stop",
+          slot: false,
+          signal,
+          work: () => this.#stop(task, signal),
+        });
+        return;
+      case "start": {
+        if (desired === undefined) return;
+        lanes.run({
+          unit,
+          task: "start",
+          slot: true,
+          signal,
+          work: () => this.#start(task, desired, signal),
+        });
+        return;
+      }
+      case "confirm-start": {
+        const start = holdings.start(unit);
+        if (start === undefined) return;
+        await holdings.setStart(unit, { ...start, outcome: task.outcome });
+        logger.info("task-done", task);
+        this.#options.onChange(unit);
+        return;
+      }
+      case "write":
+      case "remove":
+        return;
+    }
+  }
+
+  async #stop(task: AgentTask, signal: AbortSignal): Promise<void> {
+    const { systemd, holdings, logger } = this.#options;
+    const start = holdings.start(task.unit);
+    // Of what has ended by itself nothing is stopped, so nothing has to be made good.
+    if (start !== undefined && holdings.isRunning(task.unit))
+      await holdings.setStart(task.unit, { ...start, stopping: true });
+    await systemd.stop(task.unit, signal);
+    await holdings.clearStart(task.unit);
+    await holdings.refreshUnit(task.unit);
+    logger.info("task-done", task);
+    this.#options.onState(task.unit);
+  }
+
+  async #start(task: AgentTask, desired: DesiredUnit, signal: AbortSignal): Promise<void> {
+    const { systemd, holdings, logger, isStillWanted } = this.#options;
+    const { unit } = desired;
+    const file = holdings.file(unit);
+    // It may have waited for its turn.
+    if (file === undefined || !isStillWanted(desired)) return;
+    // Asked anew: with an older state, a unit that moved before it was started would pass for one that was.
+    await holdings.refreshUnit(unit);
+    const before = holdings.status(unit);
+    if (before.active === "failed") await systemd.resetFailed(unit, signal);
+    const record = {
+      identity: desired.identity,
+      restarts: desired.restarts,
+      effective: file.effective,
+    };
+    await holdings.setStart(unit, { ...record, outcome: "pending", sinceBeforeMs: before.sinceMs });
+    this.#options.onState(unit);
+    const outcome = await systemd.start(unit, signal);
+    await holdings.setStart(unit, { ...record, outcome, sinceBeforeMs: before.sinceMs });
+    await holdings.refreshUnit(unit);
+    this.#options.onState(unit);
+    logger.info("task-done", { ...task, outcome });
+    if (outcome === "dependency" || outcome === "canceled" || outcome === "timeout") {
+      const message = `systemd ended the start of ${unit} with "${outcome}": it is tried again`;
+      throw new FleetError("systemd-refused", message, { retriable: true });
+    }
+  }
+}

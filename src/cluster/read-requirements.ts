@@ -1,11 +1,12 @@
 import type { Manifest } from "../units/manifest.ts";
 import { NO_REQUIREMENTS, type Requirements } from "../units/requirements.ts";
+import { mentionsLimits } from "../units/reservation.ts";
 import { scanUnitFile } from "../units/unit-file.ts";
 import { assertNoProblems } from "../units/unit-problem.ts";
 import { parseRequirements } from "../units/x-fleet.ts";
 
 /**
- * What the [X-Fleet] section of a unit asks for. Throws UnitFileError if that is not clear: a requirement that is passed over
+ * What a unit asks for: its [X-Fleet] section and its limits. Throws UnitFileError if that is not clear: a requirement that is passed over
  * would let the unit run where it must not. Faults elsewhere in the file are for systemd to judge.
  */
 export function readRequirements(unit: string, manifest: Manifest): Requirements {
@@ -28,5 +29,5 @@ export function readRequirements(unit: string, manifest: Manifest): Requirements
 }
 
 function mentions(text: string): boolean {
-  return /x-?fleet/i.test(text);
+  return /x-?fleet/i.test(text) || mentionsLimits(text);
 }

@@ -1,5 +1,6 @@
 import { mergeByKey, parseMetadata } from "./metadata-requirement.ts";
 import { type MetadataRequirement, NO_REQUIREMENTS, type Requirements } from "./requirements.ts";
+import { parseReservation } from "./reservation.ts";
 import { expandNameSpecifiers, firstMachineSpecifier, plainText } from "./specifiers.ts";
 import { PROBLEMS_MAX, type UnitFile, type UnitOption } from "./unit-file.ts";
 import { instanceOf, isTemplate } from "./unit-name.ts";
@@ -41,7 +42,7 @@ export interface ReadOptions {
 }
 
 /**
- * Reads the section of a unit; `files` are its unit file and then its drop-ins, whose lines come behind. A template is
+ * Reads the section of a unit and the limits it sets itself; `files` are its unit file and then its drop-ins, whose lines come behind. A template is
  * read as if for an instance called `instance`, so that mistakes show when it is submitted.
  */
 export function parseRequirements(
@@ -69,18 +70,22 @@ export function parseRequirements(
   const pin = pinned(draft, problems);
   problems.push(...combinationProblems(draft, pin, name));
   return {
-    requirements: requirementsOf(draft, pin?.value),
+    requirements: {
+      ...requirementsOf(draft, pin?.value),
+      reservation: parseReservation(unitName, files),
+    },
     problems: problems.slice(0, PROBLEMS_MAX),
     warnings: warnings.slice(0, PROBLEMS_MAX),
   };
 }
 
-function requirementsOf(draft: Draft, machineId: string | undefined): Requirements {
+type Asked = Omit<Requirements, "reservation">;
+
+function requirementsOf(draft: Draft, machineId: string | undefined): Asked {
   const values = (list: ListName) => [...new Set(entriesOf(draft, list).map(({ value }) => value))];
   const last = (list: ListName) => entriesOf(draft, list).at(-1)?.value;
   const maxPerMachine = last("maxPerMachine");
   return {
-    ...NO_REQUIREMENTS,
     global: parseBoolean(last("global") ?? "no") === true,
     machineId,
     notMachineIds: values("notMachineId"),

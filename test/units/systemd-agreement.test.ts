@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
+import { parseReservation } from "../../src/units/reservation.ts";
 import {
   decodeUnitText,
   parseUnitFile,
@@ -136,4 +137,78 @@ test("systemd finds the same options in random files, and mistakes in the same o
     compared += options.length;
   }
   assert(compared >= 200, `only ${compared} options compared`);
+});
+
+const LIMITS = ["MemoryMax", "MemoryHigh", "MemoryMin", "CPUQuota", "TasksMax"] as const;
+
+const LIMIT_VALUES = [
+  ...[
+    "512M",
+    "0",
+    "0.5",
+    "1.5G",
+    "1.G",
+    ".5G",
+    "1 G",
+    " 5",
+    "1G 512M",
+    "512M 1G",
+    "5 5",
+    "1GB",
+    "8B",
+  ],
+  ...[
+    "1KB",
+    "1k",
+    "1KiB",
+    "16E",
+    "15E",
+    "-1",
+    "+5",
+    "0x10",
+    "0o17",
+    "010",
+    "09",
+    "0b11",
+    "1k",
+    "1.5",
+    "",
+  ],
+  ...[
+    "0%",
+    "50%",
+    "100%",
+    "100.01%",
+    "150%",
+    "12.5%",
+    "12.345%",
+    "12.%",
+    ".5%",
+    "5 %",
+    "+5%",
+    "-5%",
+  ],
+  ...["010%", "09%", "0x10%", "12.5‰", "12.55‰", "5‱", "5.5‱", "10001‱", "99999999999%"],
+  ...["infinity", "Infinity", "inf", "18446744073709549568", "18446744073709551616", "lots"],
+];
+
+test("systemd passes over the same limits", () => {
+  const texts = LIMITS.map(
+    (limit) => `[Service]\n${LIMIT_VALUES.map((value) => `${limit}=${value}\n`).join("")}`,
+  );
+  const remarks = systemdRemarks(texts);
+  for (const [index, limit] of LIMITS.entries()) {
+    const firstValue = limit === "CPUQuota" ? "1%" : "17";
+    const read = (value: string) => {
+      const text = `[Service]\n${limit}=${firstValue}\n${limit}=${value}\n`;
+      return JSON.stringify(
+        parseReservation("a.service", [scanUnitFile(text, "a.service").unitFile]),
+      );
+    };
+    const first = read(firstValue);
+    for (const [at, value] of LIMIT_VALUES.entries()) {
+      const remark = remarks[index]?.find((text) => text.startsWith(`${at + 2}:`));
+      assert.equal(read(value) === first, remark !== undefined, `${limit}=${value}: ${remark}`);
+    }
+  }
 });

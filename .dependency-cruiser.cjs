@@ -1,6 +1,6 @@
 // Imports run one way: main -> program -> port -> core, and main -> adapter -> port (ARCHITECTURE.md).
 // A file's name tells its kind, see CONTRIBUTING.md.
-const CORE = "^src/(units|cluster)/";
+const CORE = "^src/(units|cluster|services)/";
 const ADAPTER = [
   "^src/runtime/(system|virtual|seeded|pino)-",
   "^src/registry/(etcd|embedded)-",
@@ -15,7 +15,7 @@ module.exports = {
       comment: "units and cluster are pure: values in, values out",
       severity: "error",
       from: { path: CORE },
-      to: { path: "^src/", pathNot: "^src/(units/|cluster/|runtime/errors\\.ts$)" },
+      to: { path: "^src/", pathNot: "^src/(units/|cluster/|services/|runtime/errors\\.ts$)" },
     },
     {
       name: "core-does-no-io",
@@ -30,7 +30,7 @@ module.exports = {
       from: {
         path: "^src/(registry/store|agent/systemd|agent/host|runtime/(clock|random|logger))\\.ts$",
       },
-      to: { path: "^src/", pathNot: "^src/(units|cluster|runtime)/" },
+      to: { path: "^src/", pathNot: "^src/(units|cluster|services|runtime)/" },
     },
     {
       name: "only-main-picks-adapters",
@@ -50,12 +50,17 @@ module.exports = {
     },
     {
       name: "programs-are-strangers",
-      comment: "they meet in the registry; types of the API's bodies are shared with its client",
+      comment:
+        "they meet in the registry; types of the API's bodies and the way to the services socket are shared with clients",
       severity: "error",
-      from: { path: "^src/(engine|agent|ambassador|api|cli|sync)/" },
+      from: { path: "^src/(engine|agent|registrar|sidekick|ambassador|api|cli|sync)/" },
       to: {
-        path: "^src/(engine|agent|ambassador|api|cli|sync)/",
-        pathNot: ["^src/$1/", "^src/api/protocol\\.ts$"],
+        path: "^src/(engine|agent|registrar|sidekick|ambassador|api|cli|sync)/",
+        pathNot: [
+          "^src/$1/",
+          "^src/api/protocol\\.ts$",
+          "^src/registrar/(protocol|services-client)\\.ts$",
+        ],
       },
     },
     {

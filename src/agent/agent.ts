@@ -13,7 +13,7 @@ import { Handback } from "./handback.ts";
 import { Holdings } from "./holdings.ts";
 import type { Host } from "./host.ts";
 import { Lanes } from "./lanes.ts";
-import type { MachineDescription } from "./presence.ts";
+import type { HeldPresence, MachineDescription } from "./presence.ts";
 import { type RegistrySession, runRegistrySession } from "./registry-session.ts";
 import { keepHeldUnits } from "./rejoin.ts";
 import { StatePublisher } from "./state-publisher.ts";
@@ -36,6 +36,8 @@ export interface AgentOptions {
   /** Addresses, metadata, version, ...; `leaving` is the agent's own to say. */
   readonly describe: () => Promise<Omit<MachineDescription, "leaving">>;
   readonly onStatus: (status: AgentStatus) => void;
+  /** The machine is present, or (undefined) no longer: what else hangs on its lease is written by others. */
+  readonly onPresence?: (presence: HeldPresence | undefined) => void;
 }
 
 /** How the machine stands towards its cluster. */
@@ -299,6 +301,7 @@ export class Agent {
           this.#isLost = false;
           this.#session = session;
           this.#setStatus({ type: "attached", ...this.#trust.membership() });
+          this.#options.onPresence?.(session.presence);
         },
         onPresenceLost: () => {
           this.#isLost = true;
@@ -306,6 +309,7 @@ export class Agent {
         onFlush: () => this.#wakeLeave?.(),
         onEnd: () => {
           this.#session = undefined;
+          this.#options.onPresence?.(undefined);
         },
       },
       signal,

@@ -1,20 +1,12 @@
-import { chmodSync, chownSync, lstatSync, readFileSync, unlinkSync } from "node:fs";
 import type { RequestListener } from "node:http";
 import { createServer, type Server } from "node:http";
 import { createServer as createTlsServer } from "node:https";
-import { connect } from "node:net";
-import { errorMessage, FleetError } from "../runtime/errors.ts";
+import { FleetError } from "../runtime/errors.ts";
+import { listenUnix, type UnixSocketSpec } from "../runtime/unix-socket.ts";
 
 /** Where to listen. PEM texts, not paths. */
 export type ListenSpec =
-  | {
-      readonly type: "unix";
-      readonly path: string;
-      /** Permissions, e.g. 0o660. */
-      readonly mode: number;
-      /** Name or number of the group that owns it. */
-      readonly group?: string | undefined;
-    }
+  | ({ readonly type: "unix" } & UnixSocketSpec)
   | {
       readonly type: "tcp";
       readonly host: string;
@@ -71,15 +63,14 @@ export function makeServer(spec: ListenSpec, onRequest: RequestListener): Server
 }
 
 export async function listen(server: Server, spec: ListenSpec): Promise<ApiAddress> {
-  if (spec.type === "unix") await removeStaleSocket(spec.path);
+  if (spec.type === "unix") {
+    await listenUnix(server, spec, "the API");
+    return { type: "unix", path: spec.path };
+  }
   await new Promise<void>((resolve, reject) => {
     const onError = (error: Error) => {
       const where =
-        spec.type === "unix"
-          ? spec.path
-          : spec.type === "tcp"
-            ? `${spec.host}:${spec.port}`
-            : `file descriptor ${spec.fd}`;
+        spec.type === "tcp" ? `${spec.host}:${spec.port}` : `file descriptor ${spec.fd}`;
       reject(
         new FleetError("config-invalid", `the API cannot listen on ${where}: ${error.message}`, {
           cause: error,
@@ -92,67 +83,10 @@ export async function listen(server: Server, spec: ListenSpec): Promise<ApiAddre
       resolve();
     };
     if (spec.type === "tcp") server.listen({ host: spec.host, port: spec.port }, onListening);
-    else if (spec.type === "fd") server.listen({ fd: spec.fd }, onListening);
-    else {
-      // Nobody else until the mode is set: the socket is made within the call.
-      const umask = process.umask(0o177);
-      try {
-        server.listen(spec.path, onListening);
-      } finally {
-        process.umask(umask);
-      }
-    }
+    else server.listen({ fd: spec.fd }, onListening);
   });
-  switch (spec.type) {
-    case "unix":
-      if (spec.group !== undefined) chownSync(spec.path, -1, groupId(spec.group));
-      chmodSync(spec.path, spec.mode);
-      return { type: "unix", path: spec.path };
-    case "tcp": {
-      const bound = server.address();
-      const port = typeof bound === "object" && bound !== null ? bound.port : spec.port;
-      return { type: "tcp", host: spec.host, port, secure: spec.tls !== undefined };
-    }
-    case "fd":
-      return { type: "fd", fd: spec.fd };
-  }
-}
-
-/** A socket that nobody listens on was left by a daemon that was killed. */
-async function removeStaleSocket(path: string): Promise<void> {
-  const found = lstatSync(path, { throwIfNoEntry: false });
-  if (found === undefined) return;
-  const inUse =
-    !found.isSocket() ||
-    (await new Promise<boolean>((resolve) => {
-      const probe = connect(path);
-      probe.once("connect", () => {
-        probe.destroy();
-        resolve(true);
-      });
-      probe.once("error", () => resolve(false));
-    }));
-  if (inUse) {
-    throw new FleetError(
-      "config-invalid",
-      `the API cannot listen on ${path}: ${found.isSocket() ? "another process listens there" : "there is a file that is no socket"}`,
-    );
-  }
-  unlinkSync(path);
-}
-
-function groupId(group: string): number {
-  if (/^\d+$/.test(group)) return Number(group);
-  let text: string;
-  try {
-    text = readFileSync("/etc/group", "utf8");
-  } catch (error) {
-    throw new FleetError("config-invalid", `cannot read /etc/group: ${errorMessage(error)}`);
-  }
-  const line = text.split("\n").find((entry) => entry.startsWith(`${group}:`));
-  const id = line?.split(":")[2];
-  if (id === undefined) {
-    throw new FleetError("config-invalid", `there is no group "${group}" for the API's socket`);
-  }
-  return Number(id);
+  if (spec.type === "fd") return { type: "fd", fd: spec.fd };
+  const bound = server.address();
+  const port = typeof bound === "object" && bound !== null ? bound.port : spec.port;
+  return { type: "tcp", host: spec.host, port, secure: spec.tls !== undefined };
 }

@@ -1,8 +1,9 @@
 import { readFileSync } from "node:fs";
 import { parse } from "ini";
 import { DEFAULT_KEY_PREFIX } from "../registry/keys.ts";
+import { parseDuration } from "../runtime/duration.ts";
 import { errorMessage, FleetError } from "../runtime/errors.ts";
-import { parseDuration } from "./duration.ts";
+import { parseGlob } from "../units/glob.ts";
 
 /** What fleet.conf and FLEET_* variables say, checked. Times in milliseconds. */
 export interface Config {
@@ -30,6 +31,13 @@ export interface Config {
   readonly tokenLimit: number;
   readonly apiSocket: string;
   readonly apiGroup: string | undefined;
+  /** Where sidekicks and ambassadors connect. */
+  readonly servicesSocket: string;
+  readonly servicesGroup: string | undefined;
+  /** Patterns of the services that this machine may register. */
+  readonly serviceNames: readonly string[];
+  /** Endpoints are written below this prefix in SkyDNS' form too. */
+  readonly skyDns: { readonly prefix: string; readonly domain: string } | undefined;
   readonly listen: readonly { readonly host: string; readonly port: number }[];
   readonly insecure: boolean;
   readonly tlsCaFile: string | undefined;
@@ -75,6 +83,11 @@ const KEYS = [
   "systemd_user",
   "api_socket",
   "api_group",
+  "services_socket",
+  "services_group",
+  "service_names",
+  "skydns_prefix",
+  "skydns_domain",
   "listen",
   "insecure",
   "tls_cafile",
@@ -193,6 +206,10 @@ export function parseConfig(settings: Settings): Config {
     tokenLimit: read.count("token_limit", 100),
     apiSocket: read.text("api_socket") ?? "/run/fleet.sock",
     apiGroup: read.text("api_group"),
+    servicesSocket: read.text("services_socket") ?? "/run/fleet-services.sock",
+    servicesGroup: read.text("services_group"),
+    serviceNames: serviceNames(settings, read.list("service_names")),
+    skyDns: skyDns(settings, read),
     listen,
     insecure,
     tlsCaFile: tls[0],
@@ -288,6 +305,25 @@ function checkPrefix(settings: Settings, prefix: string): string {
   if (!prefix.startsWith("/"))
     throw invalid(settings, "etcd_key_prefix", `"${prefix}" has to begin with "/"`);
   return prefix.endsWith("/") ? prefix : `${prefix}/`;
+}
+
+function serviceNames(settings: Settings, patterns: readonly string[]): readonly string[] {
+  for (const pattern of patterns) {
+    if (parseGlob(pattern) === undefined)
+      throw invalid(settings, "service_names", `"${pattern}" is no pattern: write e.g. web,db-*`);
+  }
+  return patterns.length === 0 ? ["*"] : patterns;
+}
+
+function skyDns(
+  settings: Settings,
+  read: { readonly text: (key: Key) => string | undefined },
+): Config["skyDns"] {
+  const prefix = read.text("skydns_prefix");
+  if (prefix === undefined) return undefined;
+  if (!/^\/.+\/$/.test(prefix))
+    throw invalid(settings, "skydns_prefix", `"${prefix}" has to begin and end with "/"`);
+  return { prefix, domain: read.text("skydns_domain") ?? "service.fleet" };
 }
 
 function parseListen(settings: Settings, address: string): { host: string; port: number } {

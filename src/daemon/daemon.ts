@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { availableParallelism } from "node:os";
+import { availableParallelism, networkInterfaces } from "node:os";
 import { Agent, type AgentStatus } from "../agent/agent.ts";
 import { openDbusSystemd } from "../agent/dbus-systemd.ts";
 import type { Host } from "../agent/host.ts";
@@ -10,6 +10,7 @@ import { processUnitLogs } from "../api/process-unit-logs.ts";
 import type { ActionRequest, Notice } from "../api/protocol.ts";
 import { type Api, startApi } from "../api/server.ts";
 import { runEngine } from "../engine/engine.ts";
+import { Registrar, type RegistrarOptions } from "../registrar/registrar.ts";
 import { openEmbeddedStore } from "../registry/embedded-store.ts";
 import { openEtcdStore } from "../registry/etcd-store.ts";
 import { makeKeys } from "../registry/keys.ts";
@@ -21,6 +22,7 @@ import type { Logger } from "../runtime/logger.ts";
 import { ServiceNotifier } from "../runtime/service-notifier.ts";
 import { systemClock } from "../runtime/system-clock.ts";
 import { systemRandom } from "../runtime/system-random.ts";
+import type { UnixSocketSpec } from "../runtime/unix-socket.ts";
 import { VERSION } from "../runtime/version.ts";
 import type { Config } from "./config.ts";
 import { EngineSwitch } from "./engine-switch.ts";
@@ -64,7 +66,8 @@ interface Machine {
   readonly store: Store;
 }
 
-async function runMachine({ config, logger, host, systemd, store }: Machine): Promise<void> {
+async function runMachine(machine: Machine): Promise<void> {
+  const { config, logger, host, systemd, store } = machine;
   const shared = {
     store,
     logger,
@@ -95,39 +98,36 @@ async function runMachine({ config, logger, host, systemd, store }: Machine): Pr
     handbackMs: config.handbackMs,
     startParallelism: config.startParallelism ?? 2 * availableParallelism(),
     describe: () => describeMachine(config, host),
+    onPresence: (presence) => registrar.setPresence(presence),
     onStatus: (status) => {
       notifier.status(statusLine(status));
+      // Away, what was last said holds; by a registry that is not the machine's own nothing is said at all.
+      if (status.type !== "away") {
+        registrar.setCluster(status.type === "attached" ? status : undefined);
+      }
       if (status.type === "attached" && !config.disableEngine) engine.on(status);
       // An engine outlives an outage by itself; with the wrong registry it has nothing to decide.
       if (status.type === "detached") engine.off();
     },
   });
+  const registrar = makeRegistrar(config, host, shared);
   const running = new AbortController();
   collectAtRest(systemClock, running.signal);
   const registry = new Registry(shared);
   const ended = agent.run(running.signal);
+  const registered = registrar.run(servicesSocket(config), running.signal);
+  // Awaited at the end; until then a failure ends the daemon below.
+  registered.catch(() => undefined);
   let api: Api | undefined;
   try {
-    api = await startApi({
-      registry,
-      daemon: {
-        machineId: host.machineId,
-        version: VERSION,
-        singleMachine: config.registry === "embedded",
-        notices: () => notices(agent.status),
-        rejoin: (mode) => agent.rejoin(mode, running.signal),
-        act: (unit, action, signal) => act(systemd, { unit, action, signal }),
-      },
-      logs: processUnitLogs(),
-      clock: systemClock,
-      logger,
-      listen: listenSpecs(config),
-      hosts: await ownNames(config, host),
-      peers: { tls: config.insecure ? undefined : tlsFiles(config) },
-      pageLimit: config.tokenLimit,
-    });
+    api = await openApi({ machine, agent, registry, signal: running.signal });
     notifier.ready(statusLine(agent.status));
-    const failed = await Promise.race([nextSignal(), ended.then(() => undefined), engine.crashed]);
+    const failed = await Promise.race([
+      nextSignal(),
+      ended.then(() => undefined),
+      registered.then(() => undefined),
+      engine.crashed,
+    ]);
     if (failed !== undefined) logger.info("ending", { signal: failed });
     await engine.stop();
     if (await handsOver(config, systemd)) {
@@ -138,8 +138,66 @@ async function runMachine({ config, logger, host, systemd, store }: Machine): Pr
     running.abort();
     await engine.stop();
     await ended;
+    await registered;
     await api?.close();
   }
+}
+
+async function openApi(parts: {
+  readonly machine: Machine;
+  readonly agent: Agent;
+  readonly registry: Registry;
+  readonly signal: AbortSignal;
+}): Promise<Api> {
+  const { machine, agent, registry, signal } = parts;
+  const { config, logger, host, systemd } = machine;
+  return await startApi({
+    registry,
+    daemon: {
+      machineId: host.machineId,
+      version: VERSION,
+      singleMachine: config.registry === "embedded",
+      notices: () => notices(agent.status),
+      rejoin: (mode) => agent.rejoin(mode, signal),
+      act: (unit, action, signal) => act(systemd, { unit, action, signal }),
+    },
+    logs: processUnitLogs(),
+    clock: systemClock,
+    logger,
+    listen: listenSpecs(config),
+    hosts: await ownNames(config, host),
+    peers: { tls: config.insecure ? undefined : tlsFiles(config) },
+    pageLimit: config.tokenLimit,
+  });
+}
+
+function makeRegistrar(
+  config: Config,
+  host: Host,
+  shared: Pick<RegistrarOptions, "store" | "keys" | "clock" | "random" | "logger">,
+): Registrar {
+  const { publicIp, serviceNames, skyDns } = config;
+  return new Registrar({
+    ...shared,
+    machineId: host.machineId,
+    folder: host.volatile,
+    address: async () => publicIp ?? (await host.facts()).address,
+    isOwnAddress: (address) => address === publicIp || isOwnAddress(address),
+    serviceNames,
+    skyDns,
+  });
+}
+
+function servicesSocket({ servicesSocket, servicesGroup }: Config): UnixSocketSpec {
+  const mode = servicesGroup === undefined ? 0o600 : 0o660;
+  return { path: servicesSocket, mode, group: servicesGroup };
+}
+
+/** Loopback is nobody else's way to this machine. */
+function isOwnAddress(address: string): boolean {
+  return Object.values(networkInterfaces())
+    .flatMap((infos) => infos ?? [])
+    .some((info) => !info.internal && info.address === address);
 }
 
 /**

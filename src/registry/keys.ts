@@ -22,7 +22,9 @@ export interface Keys {
   blocked(unit: string): string;
   history(unit: string): string;
   service(service: string, instance: string): string;
+  servicesOf(service: string): string;
   link(machineId: string, consumer: string): string;
+  linksOf(machineId: string): string;
   source(name: string): string;
   /** The prefix of every key of one kind, with the closing `/`. */
   all(kind: KeyKind): string;
@@ -75,7 +77,9 @@ export function makeKeys(prefix: string = DEFAULT_KEY_PREFIX): Keys {
     blocked: (unit) => `${prefix}blocked/${unit}`,
     history: (unit) => `${prefix}history/${unit}`,
     service: (service, instance) => `${prefix}services/${service}/${instance}`,
+    servicesOf: (service) => `${prefix}services/${service}/`,
     link: (machineId, consumer) => `${prefix}links/${machineId}/${consumer}`,
+    linksOf: (machineId) => `${prefix}links/${machineId}/`,
     source: (name) => `${prefix}sources/${name}`,
     all: (kind) => `${prefix}${kind}/`,
     parse: (key) => (key.startsWith(prefix) ? parseKey(key.slice(prefix.length)) : undefined),

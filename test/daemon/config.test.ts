@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { type Config, loadConfig, parseConfig, settingsOf } from "../../src/daemon/config.ts";
-import { parseDuration } from "../../src/daemon/duration.ts";
+import { parseDuration } from "../../src/runtime/duration.ts";
 import { isFleetError } from "../../src/runtime/errors.ts";
 
 const FILE = "/etc/fleet/fleet.conf";

@@ -122,7 +122,10 @@ export class Handback {
     if (identity !== undefined && wanted.createRevision !== identity) return { type: "stop" };
 
     const placed = found(placementKey);
-    const holder = placed && decodeRecord(placementRecord, placed.key, placed.value).machine;
+    const placement = placed && decodeRecord(placementRecord, placed.key, placed.value);
+    const holder = placement?.machine;
+    // A planned move: the other machine waits for this one.
+    if (placement?.moving?.from === machineId) return { type: "stop" };
     if (holder === undefined && seenAssigned) return { type: "stop" };
     if (holder === undefined) {
       // Not placed: either the engine asked this machine to make way and waits for it, or it has yet to see that the unit is here.

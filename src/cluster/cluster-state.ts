@@ -19,6 +19,7 @@ import type {
   FactValue,
   HistorySpec,
   MachineSpec,
+  MoveSpec,
   OperatorSpec,
   PlacementSpec,
   StateSpec,
@@ -28,6 +29,7 @@ import type {
 import { LoadIndex, position } from "./load-index.ts";
 import { effectiveMetadata, isMachineNamed } from "./machine.ts";
 import { ManifestTable, type RequirementsReader, type UnusedManifest } from "./manifest-table.ts";
+import { isOtherStart, MoveIndex } from "./move-index.ts";
 import { conflicts, hasPatterns, type Neighbour, replaces } from "./relations.ts";
 import { TieIndex } from "./tie-index.ts";
 
@@ -43,6 +45,7 @@ export class ClusterState {
   readonly #globals = new Set<string>();
   readonly #blocked = new Set<string>();
   readonly #ties = new TieIndex();
+  readonly #moves = new MoveIndex();
   readonly #manifests: ManifestTable;
   readonly #byLoad = new LoadIndex();
 
@@ -81,6 +84,11 @@ export class ClusterState {
   /** Machines that take new units, least loaded first. */
   get openByLoad(): Iterable<string> {
     return this.#byLoad;
+  }
+
+  /** Machines that are drained, and which units have left which machine and are still on their way. */
+  get moves(): Pick<MoveIndex, "draining" | "movingFrom"> {
+    return this.#moves;
   }
 
   machinesNamed(required: string): readonly string[] {
@@ -135,6 +143,9 @@ export class ClusterState {
         break;
       case "history":
         this.#applyHistory(this.#unit(fact.unit), fact.value, dirty);
+        break;
+      case "move":
+        this.#applyMove(this.#unit(fact.unit), fact.value, dirty);
         break;
     }
   }
@@ -202,6 +213,7 @@ export class ClusterState {
   #machineChanged(machine: MutableMachine, dirty: Dirty): void {
     dirty.machines.add(machine.id);
     machine.metadata = effectiveMetadata(machine.presence?.record, machine.operator?.record);
+    this.#moves.setDraining(machine);
     this.#refreshLoad(machine);
     this.#tidyMachine(machine);
   }
@@ -210,6 +222,7 @@ export class ClusterState {
     dirty.units.add(unit.name);
     if (!this.#note(unit, "placement", value, dirty)) return;
     const before = unit.placement?.record.machine;
+    const beforeFrom = unit.placement?.record.moving?.from;
     unit.placement = readable(value);
     const after = unit.placement?.record.machine;
     this.#ties.markTied(unit, dirty);
@@ -223,6 +236,8 @@ export class ClusterState {
       machine.placed.add(unit.name);
       this.#occupancyChanged(machine, unit, dirty);
     }
+    const left = this.#moves.setFrom(unit, beforeFrom);
+    if (left !== undefined) this.#moves.markNext(left, this.#machines.get(left), dirty);
     this.#tidyUnit(unit);
   }
 
@@ -268,7 +283,7 @@ export class ClusterState {
       machine.states.set(unit.name, next);
       unit.statesOn.add(machineId);
     }
-    // What systemd says changes often and decides nothing here.
+    // What else systemd says changes often and decides nothing here, but for units that move.
     if (
       before?.record.identity !== next?.record.identity ||
       before?.record.manifest !== next?.record.manifest ||
@@ -279,6 +294,8 @@ export class ClusterState {
       // A group leaves a machine when the last of its members has stopped there.
       this.#ties.markTied(unit, dirty);
       this.#occupancyChanged(machine, unit, dirty);
+    } else if (this.#moves.isMoving(unit, machineId) && isOtherStart(before, next)) {
+      dirty.units.add(unit.name);
     }
     this.#tidyUnit(unit);
   }
@@ -300,6 +317,12 @@ export class ClusterState {
 
   #applyHistory(unit: MutableUnit, value: FactValue<HistorySpec>, dirty: Dirty): void {
     if (this.#note(unit, "history", value, dirty)) unit.history = readable(value);
+    this.#tidyUnit(unit);
+  }
+
+  #applyMove(unit: MutableUnit, value: FactValue<MoveSpec>, dirty: Dirty): void {
+    if (this.#note(unit, "move", value, dirty)) unit.move = readable(value);
+    if (unit.move !== undefined) dirty.units.add(unit.name);
     this.#tidyUnit(unit);
   }
 

@@ -3,6 +3,7 @@ import type {
   BlockedSpec,
   HistorySpec,
   MachineSpec,
+  MoveSpec,
   OperatorSpec,
   PlacementSpec,
   StateSpec,
@@ -23,6 +24,8 @@ export interface UnitEntry {
   readonly placement: Versioned<PlacementSpec> | undefined;
   readonly blocked: Versioned<BlockedSpec> | undefined;
   readonly history: Versioned<HistorySpec> | undefined;
+  /** Where an operator wants it moved to. */
+  readonly move: Versioned<MoveSpec> | undefined;
   readonly assignedTo: ReadonlySet<string>;
   readonly statesOn: ReadonlySet<string>;
   /** Which of its records cannot be read. While there is one, the unit is left alone. */
@@ -120,6 +123,7 @@ export function emptyUnit(name: string): MutableUnit {
     placement: undefined,
     blocked: undefined,
     history: undefined,
+    move: undefined,
     assignedTo: new Set(),
     statesOn: new Set(),
     unreadable: new Set(),
@@ -150,6 +154,7 @@ export function isEmptyUnit(unit: UnitEntry): boolean {
     unit.placement === undefined &&
     unit.blocked === undefined &&
     unit.history === undefined &&
+    unit.move === undefined &&
     unit.assignedTo.size === 0 &&
     unit.statesOn.size === 0 &&
     unit.unreadable.size === 0

@@ -89,7 +89,6 @@ export interface StateSpec {
   readonly identity?: number;
   readonly manifest: string;
   readonly current: DesiredState;
-  readonly load: string;
   readonly active: string;
   readonly result: string;
   readonly start?: { readonly restarts: number; readonly outcome: StartOutcome };

@@ -1,5 +1,6 @@
 import type { DesiredState, StartOutcome } from "../units/unit-state.ts";
-import type { Reason } from "./reason.ts";
+import { isDrainReason, type Reason } from "./reason.ts";
+import { startResult } from "./start-result.ts";
 import type { AssignedView, BlockedReasonView, UnitStateView, UnitView } from "./views.ts";
 
 /**
@@ -98,11 +99,16 @@ function heldProgress(view: UnitView, wanted: "loaded" | "launched", restarts: n
   });
   const combined = parts.length === 0 ? engine("place") : combine(parts);
   const certain = combined.type === "reached" || combined.type === "failed";
-  // A global unit's reasons speak of the machines it does not fit; those that hold it decide.
-  if (certain || view.blocked.length === 0 || (view.global && parts.length > 0)) return combined;
+  // A global unit's reasons speak of the machines it does not fit; those that hold it decide. So does one that a drain cannot move.
+  const isElsewhere = (view.global && parts.length > 0) || view.blocked.some(isOfDrain);
+  if (certain || view.blocked.length === 0 || isElsewhere) return combined;
   return view.blocked.some(({ reason }) => passesByItself(reason))
     ? { type: "waiting", on: { type: "room", reasons: view.blocked } }
     : { type: "blocked", reasons: view.blocked };
+}
+
+function isOfDrain({ reason }: BlockedReasonView): boolean {
+  return isDrainReason(reason);
 }
 
 function passesByItself(reason: Reason): boolean {
@@ -142,39 +148,15 @@ function onMachine(options: {
 const BAD_LOAD_STATES: readonly string[] = ["bad-setting", "error", "masked", "not-found"];
 
 function launchedOnMachine(state: UnitStateView, restarts: number): Progress {
-  const { machineId, start } = state;
-  if (state.current !== "launched" || start === undefined || start.restarts < restarts) {
-    return machine("start", machineId, state);
-  }
-  if (start.outcome === "pending") return machine("start", machineId, state);
-  // Whatever became of the start, systemd's Restart= may have brought it up since.
-  if (isUp(state)) return { type: "reached", machines: [machineId] };
-  if (start.outcome === "done") {
-    // A oneshot that is over, or a service that ended well, is where it was to get.
-    if (state.active === "inactive" && isSuccess(state)) {
-      return { type: "reached", machines: [machineId] };
-    }
-    if (state.active !== "failed" && state.active !== "inactive") {
-      return machine("start", machineId, state);
-    }
-  }
+  const { machineId } = state;
+  const result = startResult(state, restarts);
+  if (result === "pending" || state.start === undefined) return machine("start", machineId, state);
+  if (result === "up" || result === "finished") return { type: "reached", machines: [machineId] };
   return {
     type: "failed",
-    failure: { type: "start", machineId, outcome: start.outcome, state },
-    final: !RETRIED_OUTCOMES.includes(start.outcome),
+    failure: { type: "start", machineId, outcome: state.start.outcome, state },
+    final: result === "failed",
   };
-}
-
-/** The agent asks for these starts again, with backoff. */
-const RETRIED_OUTCOMES: readonly StartOutcome[] = ["dependency", "canceled", "timeout"];
-
-function isUp(state: UnitStateView): boolean {
-  return state.active === "active" || state.active === "reloading" || state.active === "refreshing";
-}
-
-/** Types without a Result property (targets, devices) have none to fail with. */
-function isSuccess(state: UnitStateView): boolean {
-  return state.result === "success" || state.result === "";
 }
 
 function stoppedProgress(view: UnitView): Progress {

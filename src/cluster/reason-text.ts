@@ -63,6 +63,10 @@ export function reasonText(
       return reason.why === "boot-grace"
         ? `its machine ${legend(reason.machineId)} is away, and the engine has not run long enough to give it up`
         : `its machine ${legend(reason.machineId)} is away together with most others, so the engine moves nothing yet`;
+    case "drain-stuck":
+      return `no other machine takes it, so it stays on ${legend(reason.machineId)}, which is drained`;
+    case "drain-pinned":
+      return `MachineID= keeps it on ${legend(reason.machineId)}, which is drained`;
     case "manifest-missing":
       return "its unit file is missing in the registry: submit it again with --replace";
     case "manifest-invalid":

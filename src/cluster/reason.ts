@@ -42,5 +42,14 @@ export type UnitReason =
       readonly machineId: string;
       readonly why: "boot-grace" | "mass-loss";
     }
+  /** It has to leave its machine, which is drained, and runs there until another takes it. Why none does follows. */
+  | { readonly type: "drain-stuck"; readonly machineId: string }
+  /** MachineID= keeps it, or one tied to it, on its machine although that is drained. */
+  | { readonly type: "drain-pinned"; readonly machineId: string }
   | { readonly type: "manifest-missing" }
   | { readonly type: "manifest-invalid"; readonly detail: string };
+
+/** It says why a unit stays on a machine that is drained; it runs there all the same. */
+export function isDrainReason({ type }: Reason): boolean {
+  return type === "drain-stuck" || type === "drain-pinned";
+}

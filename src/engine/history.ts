@@ -22,8 +22,11 @@ export function left(
   return { ...history?.record, entries };
 }
 
-/** The history with a new stay begun. */
+/** The history with a new stay begun, unless it has begun already. */
 export function arrived(history: HistorySpec | undefined, entry: HistoryEntry): HistorySpec {
+  const last = history?.entries.at(-1);
+  if (last?.machine === entry.machine && last.untilMs === undefined)
+    return { ...history, entries: history?.entries ?? [] };
   const entries = [...(history?.entries ?? []), entry].slice(-ENTRIES_MAX);
   return { ...history, entries };
 }

@@ -22,6 +22,8 @@ export class PlanPass {
   readonly tasks: EngineTask[] = [];
   /** What the assumed changes concern, still to be looked at in this pass. */
   readonly queue: Dirty = newDirty();
+  /** What was looked at in this pass, as far as it may move. */
+  readonly moves = { units: new Set<string>(), draining: new Set<string>() };
   readonly #undo: ClusterFact[] = [];
   readonly #touched = new Set<string>();
   readonly #blocked = new Map<string, readonly BlockedReason[]>();
@@ -83,6 +85,8 @@ function currentFact(cluster: ClusterState, fact: ClusterFact): ClusterFact {
       return { ...fact, value: cluster.machine(fact.machineId)?.assignments.get(fact.unit) };
     case "blocked":
       return { ...fact, value: cluster.unit(fact.unit)?.blocked };
+    case "move":
+      return { ...fact, value: cluster.unit(fact.unit)?.move };
     default:
       throw new TypeError(`the planner does not assume facts of kind ${fact.kind}`);
   }

@@ -1,5 +1,5 @@
 import { isNameTaken, type MachineEntry, type UnitEntry } from "../cluster/entries.ts";
-import type { AssignmentSpec } from "../cluster/facts.ts";
+import type { AssignmentSpec, Moving } from "../cluster/facts.ts";
 import { displacedBy } from "../cluster/feasibility.ts";
 import { unitReason } from "./blocked.ts";
 import { arrived, left } from "./history.ts";
@@ -11,6 +11,8 @@ export interface Origin {
   readonly machineId: string;
   readonly isLost: boolean;
   readonly why: TaskReason;
+  /** A planned move: the unit stops there first, with its new place reserved. */
+  readonly moving?: Moving;
 }
 
 /** Places a unit on a machine, or moves it there. It starts at once unless another has to make room first. */
@@ -26,6 +28,9 @@ export function place(
 ): void {
   const { unit, machine, origin, why, bundle } = options;
   const displaced = displacedBy(unit, machine)[0];
+  const stops = origin?.moving?.from;
+  const holders = mayHold(pass, unit, machine.id);
+  const { move } = unit;
   const identity = unit.unit?.createRevision ?? 0;
   const atMs = pass.wallMs;
   const before =
@@ -36,18 +41,25 @@ export function place(
     type: "place",
     unit: unit.name,
     machineId: machine.id,
-    placement: { ...unit.placement?.record, machine: machine.id, identity },
+    placement: {
+      ...unit.placement?.record,
+      machine: machine.id,
+      identity,
+      ...(origin?.moving === undefined ? {} : { moving: origin.moving }),
+    },
     placementRevision: unit.placement?.modRevision ?? 0,
-    assignment: displaced === undefined ? assignmentOf(unit) : undefined,
+    assignment: displaced === undefined && stops === undefined ? assignmentOf(unit) : undefined,
     from: origin?.machineId,
     fromLost: origin?.isLost ?? false,
-    absentAt: mayHold(pass, unit, machine.id),
+    absentAt: holders.filter((id) => id !== stops),
     history: arrived(before, { machine: machine.id, fromMs: atMs }),
     why,
     ...(bundle === undefined ? {} : { bundle }),
+    ...(move === undefined ? {} : { moveRevision: move.modRevision }),
   });
   const waits = displaced === undefined ? [] : waitingForRoom(machine.id, displaced);
-  pass.decideBlocked(pass.cluster.unit(unit.name) ?? unit, waits);
+  const reasons = stops === undefined ? waits : unitReason({ type: "stopping", machineId: stops });
+  pass.decideBlocked(pass.cluster.unit(unit.name) ?? unit, reasons);
 }
 
 export function unplace(pass: PlanPass, unit: UnitEntry, why: TaskReason): void {

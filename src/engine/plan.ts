@@ -5,6 +5,7 @@ import { compareText } from "../cluster/facts.ts";
 import { groupOf, isGroupable, splitGroups } from "../cluster/groups.ts";
 import { BLOCKED_INTERVAL_MS, blockedTask } from "./blocked.ts";
 import { scheduleGlobal, settleGlobal } from "./global.ts";
+import { noteMoves, receiveGroup, runMoves } from "./moves.ts";
 import { type Losses, PlanPass } from "./pass.ts";
 import { scheduleGroup } from "./schedule.ts";
 import { homelessOf, settleGroup, withdraw } from "./settle.ts";
@@ -35,7 +36,10 @@ export function plan(cluster: ClusterState, options: PlanOptions): Plan {
   for (const unit of dirty.units) pass.queue.units.add(unit);
   for (const machine of dirty.machines) pass.queue.machines.add(machine);
   // Each round acts on a unit at most once per pass, so the rounds come to an end.
-  while (pass.queue.units.size > 0 || pass.queue.machines.size > 0) runRound(pass);
+  while (pass.queue.units.size > 0 || pass.queue.machines.size > 0) {
+    while (pass.queue.units.size > 0 || pass.queue.machines.size > 0) runRound(pass);
+    runMoves(pass);
+  }
   const decisions = pass.finish();
   const tasks = [...pass.tasks];
   const later: string[] = [];
@@ -83,6 +87,7 @@ function runRound(pass: PlanPass): void {
       schedule.push({ oldest, run: () => scheduleGlobal(pass, oldest, on) });
     } else {
       const standings = settleGroup(pass, group);
+      receiveGroup(pass, group, standings);
       for (const homeless of splitGroups(pass.cluster, homelessOf(standings))) {
         schedule.push({
           oldest: homeless[0] ?? oldest,
@@ -124,6 +129,7 @@ function takeQueue(pass: PlanPass): Round {
       else machines.add(id);
     }
   }
+  noteMoves(pass, names, pass.queue.machines);
   pass.queue.units.clear();
   pass.queue.machines.clear();
   for (const name of names) globalsOn.delete(name);

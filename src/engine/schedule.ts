@@ -6,7 +6,7 @@ import {
   type UnitEntry,
 } from "../cluster/entries.ts";
 import { type BlockedReason, compareText } from "../cluster/facts.ts";
-import { whyNot, whyNotTogether } from "../cluster/feasibility.ts";
+import { displacedBy, whyNot, whyNotTogether } from "../cluster/feasibility.ts";
 import { peersOf, whyNotTogetherOn } from "../cluster/groups.ts";
 import type { MachineReason } from "../cluster/reason.ts";
 import { ReasonCounter, unitReason } from "./blocked.ts";
@@ -19,6 +19,8 @@ import type { TaskReason } from "./tasks.ts";
 export interface Homeless {
   readonly units: readonly UnitEntry[];
   readonly standings: Standings;
+  /** The only machine that counts, if an operator has chosen one. */
+  readonly to?: string | undefined;
 }
 
 /** Comparisons, and operations, of one transaction that moves a group: a little below what a store takes (128). */
@@ -45,9 +47,13 @@ export function scheduleGroup(pass: PlanPass, homeless: Homeless): void {
     return;
   }
   const tied = tiedMachines(pass, homeless);
-  for (const machineId of tied?.machineIds ?? candidates(pass, units)) {
+  const { to } = homeless;
+  for (const machineId of tied?.machineIds ?? (to === undefined ? candidates(pass, units) : [to])) {
     const machine = pass.cluster.machine(machineId);
     if (machine === undefined || !fits(pass, { units, group, machine })) continue;
+    if (to !== undefined && to !== machineId) continue;
+    // A move that nobody needs for itself does not drive others away.
+    if (isMove(homeless) && units.some((unit) => displacedBy(unit, machine).length > 0)) continue;
     placeAll(pass, homeless, { machine, why: { type: "wanted" } });
     return;
   }
@@ -134,7 +140,7 @@ function candidates(pass: PlanPass, units: readonly UnitEntry[]): Iterable<strin
   return pass.cluster.openByLoad;
 }
 
-function placeAll(
+export function placeAll(
   pass: PlanPass,
   { units, standings }: Homeless,
   options: { readonly machine: MachineEntry; readonly why: TaskReason },
@@ -160,6 +166,10 @@ function placeAll(
   }
 }
 
+function isMove({ units, standings }: Homeless): boolean {
+  return units.some((unit) => originOf(unit, standings)?.moving !== undefined);
+}
+
 function originOf(unit: UnitEntry, standings: Standings): Origin | undefined {
   const standing = standings.get(unit.name);
   return standing?.type === "homeless" ? standing.origin : undefined;
@@ -173,6 +183,10 @@ function giveUp(
 ): void {
   for (const unit of units) {
     const origin = originOf(unit, standings);
+    if (origin?.moving !== undefined) {
+      if (origin.why.type === "draining") stayOn(pass, unit, origin.machineId, reasonsOf(unit));
+      continue;
+    }
     const machine = origin === undefined ? undefined : pass.cluster.machine(origin.machineId);
     if (origin === undefined || machine === undefined) {
       pass.decideBlocked(unit, reasonsOf(unit));
@@ -189,6 +203,20 @@ function giveUp(
       origin.isLost ? unitReason({ type: "machine-lost", machineId: machine.id }) : reasonsOf(unit),
     );
   }
+}
+
+/** It runs on where it is, and leaves as soon as another machine takes it. */
+function stayOn(
+  pass: PlanPass,
+  unit: UnitEntry,
+  machineId: string,
+  reasons: readonly BlockedReason[],
+): void {
+  // That its own machine is drained goes without saying.
+  const others = reasons.filter(
+    ({ reason, machines }) => reason.type !== "draining" || machines > 1,
+  );
+  pass.decideBlocked(unit, [...unitReason({ type: "drain-stuck", machineId }), ...others]);
 }
 
 function togetherReason(

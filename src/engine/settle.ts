@@ -7,6 +7,7 @@ import {
 } from "../cluster/entries.ts";
 import { displacedBy, whyLeave, whyNot } from "../cluster/feasibility.ts";
 import { isGroupable, peersOf, splitGroups } from "../cluster/groups.ts";
+import { settleMove, standingDrainReasons } from "./arrival.ts";
 import { unitReason } from "./blocked.ts";
 import type { PlanPass } from "./pass.ts";
 import { type Origin, syncAssignment, unassign, unplace, waitingForRoom } from "./place.ts";
@@ -249,10 +250,14 @@ function keep(pass: PlanPass, unit: UnitEntry, machineId: string): void {
     pass.decideBlocked(unit, waitingForRoom(machineId, displaced));
     return;
   }
-  if (status === "present" || machine.assignments.has(unit.name)) {
+  // What moves is assigned with its group (moves.ts).
+  const isComing = unit.placement?.record.moving !== undefined;
+  if ((status === "present" && !isComing) || machine.assignments.has(unit.name)) {
     syncAssignment(pass, unit, machine);
   }
   const why = pass.losses.held.get(machineId);
   const isHeld = status === "away" && why !== undefined;
-  pass.decideBlocked(unit, isHeld ? unitReason({ type: "loss-held", machineId, why }) : []);
+  const stays = standingDrainReasons(unit, machine);
+  pass.decideBlocked(unit, isHeld ? unitReason({ type: "loss-held", machineId, why }) : stays);
+  if (status === "present") settleMove(pass, unit, machine);
 }

@@ -25,7 +25,11 @@ export type TaskReason =
   /** Target state, manifest or restart counter differ from what was assigned. */
   | { readonly type: "changed" }
   /** The machine was forgotten by an operator. */
-  | { readonly type: "forgotten" };
+  | { readonly type: "forgotten" }
+  /** An operator asked for it, so that machines are equally loaded. */
+  | { readonly type: "rebalance" }
+  /** It has stopped where it comes from. */
+  | { readonly type: "moved" };
 
 /** One step of the engine. Tasks of one `bundle` are written by one transaction. */
 export type EngineTask =
@@ -46,6 +50,16 @@ export type EngineTask =
       readonly machineId: string;
       readonly why: TaskReason;
     }
+  /** A move has come to its end: the unit belongs to its machine like any other. */
+  | {
+      readonly type: "arrive";
+      readonly unit: string;
+      readonly machineId: string;
+      readonly placement: PlacementSpec;
+      readonly placementRevision: number;
+    }
+  /** What an operator asked for is done or cannot be done. */
+  | { readonly type: "drop-move"; readonly unit: string; readonly moveRevision: number }
   | { readonly type: "block"; readonly unit: string; readonly record: BlockedSpec }
   | { readonly type: "unblock"; readonly unit: string }
   | { readonly type: "collect"; readonly manifest: string; readonly modRevision: number };
@@ -58,7 +72,7 @@ export interface PlaceTask {
   readonly placement: PlacementSpec;
   /** Mod revision of the placement it replaces; 0: there is none. */
   readonly placementRevision: number;
-  /** Undefined: the unit has to wait for room there. */
+  /** Undefined: the unit has to wait for room there, or stops where it comes from. */
   readonly assignment: AssignmentSpec | undefined;
   readonly from: string | undefined;
   /** The machine it moves from is lost: it must not have come back. */
@@ -68,6 +82,8 @@ export interface PlaceTask {
   readonly history: HistorySpec;
   readonly why: TaskReason;
   readonly bundle?: string;
+  /** Mod revision of the move that an operator asked for: it is used up by this transaction. */
+  readonly moveRevision?: number;
 }
 
 export interface UnplaceTask {
@@ -99,6 +115,15 @@ export function taskWrites(keys: Keys, task: EngineTask): TaskWrites {
       };
     case "unassign":
       return { comparisons: [], operations: [remove(keys.assignment(task.machineId, task.unit))] };
+    case "arrive":
+      return {
+        comparisons: [modifiedAt(keys.placement(task.unit), task.placementRevision)],
+        operations: [put(keys.placement(task.unit), task.placement)],
+      };
+    case "drop-move": {
+      const key = keys.move(task.unit);
+      return { comparisons: [modifiedAt(key, task.moveRevision)], operations: [remove(key)] };
+    }
     case "block":
       return {
         comparisons: [createdAt(keys.unit(task.unit), task.record.identity)],
@@ -126,6 +151,10 @@ function placeWrites(keys: Keys, task: PlaceTask): TaskWrites {
   ];
   if (from !== undefined && task.fromLost) comparisons.push(createdAt(keys.machine(from), 0));
   const operations = [put(placementKey, task.placement), put(keys.history(unit), task.history)];
+  if (task.moveRevision !== undefined) {
+    comparisons.push(modifiedAt(keys.move(unit), task.moveRevision));
+    operations.push(remove(keys.move(unit)));
+  }
   if (task.assignment !== undefined) {
     operations.push(put(keys.assignment(machineId, unit), task.assignment));
   }
@@ -159,6 +188,7 @@ export function taskEffects(task: EngineTask): readonly ClusterFact[] {
       if (task.assignment !== undefined) {
         facts.push({ kind: "assignment", machineId, unit, value: assumed(task.assignment) });
       }
+      if (task.moveRevision !== undefined) facts.push({ kind: "move", unit, value: undefined });
       return facts;
     }
     case "unplace": {
@@ -179,6 +209,10 @@ export function taskEffects(task: EngineTask): readonly ClusterFact[] {
       ];
     case "unassign":
       return [{ kind: "assignment", machineId: task.machineId, unit: task.unit, value: undefined }];
+    case "arrive":
+      return [{ kind: "placement", unit: task.unit, value: assumed(task.placement) }];
+    case "drop-move":
+      return [{ kind: "move", unit: task.unit, value: undefined }];
     case "block":
       return [{ kind: "blocked", unit: task.unit, value: assumed(task.record) }];
     case "unblock":

@@ -8,6 +8,7 @@ import {
   historyRecord,
   machineRecord,
   manifestRecord,
+  moveRecord,
   operatorRecord,
   placementRecord,
   rosterRecord,
@@ -72,6 +73,8 @@ function keyFact(
       return { kind: "blocked", unit: parsed.unit, value: read(blockedRecord) };
     case "history":
       return { kind: "history", unit: parsed.unit, value: read(historyRecord) };
+    case "moves":
+      return { kind: "move", unit: parsed.unit, value: read(moveRecord) };
     default:
       return undefined;
   }

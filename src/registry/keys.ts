@@ -21,6 +21,7 @@ export interface Keys {
   statesOf(machineId: string): string;
   blocked(unit: string): string;
   history(unit: string): string;
+  move(unit: string): string;
   service(service: string, instance: string): string;
   servicesOf(service: string): string;
   link(machineId: string, consumer: string): string;
@@ -43,13 +44,17 @@ export type KeyKind =
   | "states"
   | "blocked"
   | "history"
+  | "moves"
   | "services"
   | "links"
   | "sources";
 
 export type ParsedKey =
   | { readonly kind: "cluster-id" | "cluster-format" | "leader" }
-  | { readonly kind: "units" | "placements" | "blocked" | "history"; readonly unit: string }
+  | {
+      readonly kind: "units" | "placements" | "blocked" | "history" | "moves";
+      readonly unit: string;
+    }
   | { readonly kind: "files"; readonly manifestHash: string }
   | { readonly kind: "machines" | "roster" | "operators"; readonly machineId: string }
   | { readonly kind: "assignments" | "states"; readonly machineId: string; readonly unit: string }
@@ -76,6 +81,7 @@ export function makeKeys(prefix: string = DEFAULT_KEY_PREFIX): Keys {
     statesOf: (machineId) => `${prefix}states/${machineId}/`,
     blocked: (unit) => `${prefix}blocked/${unit}`,
     history: (unit) => `${prefix}history/${unit}`,
+    move: (unit) => `${prefix}moves/${unit}`,
     service: (service, instance) => `${prefix}services/${service}/${instance}`,
     servicesOf: (service) => `${prefix}services/${service}/`,
     link: (machineId, consumer) => `${prefix}links/${machineId}/${consumer}`,
@@ -104,6 +110,7 @@ function parseKey(path: string): ParsedKey | undefined {
       case "placements":
       case "blocked":
       case "history":
+      case "moves":
         return { kind, unit: first };
       case "files":
         return { kind, manifestHash: first };

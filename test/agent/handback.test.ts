@@ -34,8 +34,8 @@ async function openHandback() {
       sinceMs: 0,
       ...state,
     });
-  const place = (machine: string, identity: number) =>
-    putRecord(store, keys.placement(UNIT), { machine, identity });
+  const place = (machine: string, identity: number, more: object = {}) =>
+    putRecord(store, keys.placement(UNIT), { machine, identity, ...more });
   const mayStop = (identity: number | undefined, seenAssigned = true) =>
     handback.mayStop({ unit: UNIT, identity, seenAssigned }, NEVER);
   return { ...world, mayStop, handback, changed, submit, stateOn, place };
@@ -54,6 +54,15 @@ describe("Handback", () => {
     const identity = await submit("launched");
     await place("there", identity);
     assert.equal(await mayStop(identity - 1), true);
+  });
+
+  test("lets a unit go that moves, for the other machine waits", async () => {
+    const { mayStop, submit, place } = await openHandback();
+    const identity = await submit("launched");
+    await place("there", identity, { moving: { from: "elsewhere", wasWell: true } });
+    assert.equal(await mayStop(identity, false), false);
+    await place("there", identity, { moving: { from: "here", wasWell: true } });
+    assert.equal(await mayStop(identity, false), true);
   });
 
   test("keeps a unit until its new holder reports it active, and is told when", async () => {

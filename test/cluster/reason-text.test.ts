@@ -45,6 +45,14 @@ const TEXTS: { readonly [T in Reason["type"]]: readonly [Extract<Reason, { type:
     { type: "loss-held", machineId: "m1", why: "mass-loss" },
     "its machine <m1> is away together with most others, so the engine moves nothing yet",
   ],
+  "drain-stuck": [
+    { type: "drain-stuck", machineId: "m1" },
+    "no other machine takes it, so it stays on <m1>, which is drained",
+  ],
+  "drain-pinned": [
+    { type: "drain-pinned", machineId: "m1" },
+    "MachineID= keeps it on <m1>, which is drained",
+  ],
   "manifest-missing": [
     { type: "manifest-missing" },
     "its unit file is missing in the registry: submit it again with --replace",

@@ -103,6 +103,11 @@ export class Fixture {
     this.put({ kind: "unit", unit, record } as never);
   }
 
+  move(unit: string, spec: { readonly from: string; readonly to: string }): void {
+    const identity = this.cluster.unit(unit)?.unit?.createRevision ?? 0;
+    this.put({ kind: "move", unit, record: { ...spec, identity } } as never);
+  }
+
   destroy(unit: string): void {
     this.remove({ kind: "unit", unit } as never);
   }
@@ -120,6 +125,21 @@ export class Fixture {
     this.put({ kind: "state", machineId, unit, record } as never);
   }
 
+  /** The machine has done what it was told, with `result` if that is not to run. */
+  started(machineId: string, unit: string, result: "up" | "finished" | "failed" = "up"): void {
+    const { identity, manifest, target, restarts } =
+      this.cluster.machine(machineId)?.assignments.get(unit)?.record ?? {};
+    const active = { up: "active", finished: "inactive", failed: "failed" }[result];
+    this.state(machineId, unit, {
+      ...(identity === undefined ? {} : { identity }),
+      manifest: manifest ?? "gone",
+      current: target ?? "inactive",
+      active: target === "loaded" ? "inactive" : active,
+      result: result === "failed" ? "exit-code" : "success",
+      start: { restarts: restarts ?? 0, outcome: result === "failed" ? "failed" : "done" },
+    });
+  }
+
   stopped(machineId: string, unit: string): void {
     this.remove({ kind: "state", machineId, unit } as never);
   }
@@ -134,8 +154,11 @@ export class Fixture {
       }
       for (const [name, { record }] of [...machine.assignments]) {
         const state = machine.states.get(name)?.record;
-        if (state?.identity !== record.identity || state.manifest !== record.manifest) {
-          this.state(id, name, { identity: record.identity, manifest: record.manifest });
+        const isSame = state?.identity === record.identity && state.manifest === record.manifest;
+        const isDone =
+          state?.current === record.target && state.start?.restarts === record.restarts;
+        if (!isSame || (!isDone && state.error === undefined)) {
+          this.started(id, name);
         }
       }
     }
@@ -186,6 +209,7 @@ export class Fixture {
         if (task.assignment !== undefined) put("assignment", task.assignment, task.machineId);
         if (task.from !== undefined && task.from !== task.machineId)
           remove("assignment", task.from);
+        if (task.moveRevision !== undefined) remove("move");
         break;
       case "unplace":
         remove("placement");
@@ -197,6 +221,12 @@ export class Fixture {
         break;
       case "unassign":
         remove("assignment", task.machineId);
+        break;
+      case "arrive":
+        put("placement", task.placement);
+        break;
+      case "drop-move":
+        remove("move");
         break;
       case "block":
         put("blocked", task.record);
@@ -278,6 +308,10 @@ function line(task: EngineTask): string {
       return `assign ${task.unit} to ${task.machineId} (${task.why.type})`;
     case "unassign":
       return `unassign ${task.unit} from ${task.machineId} (${task.why.type})`;
+    case "arrive":
+      return `arrive ${task.unit} on ${task.machineId}`;
+    case "drop-move":
+      return `drop-move ${task.unit}`;
     case "block":
       return `block ${task.unit} (${task.record.reasons.map(({ reason }) => reason.type).join(" ")})`;
     case "unblock":

@@ -271,8 +271,6 @@ describe("plan() makes units leave", () => {
     f.machine("m1", { automatic: { arch: "riscv" } });
     f.operator("m1", { cordoned: true });
     assert.deepEqual(f.settle(), []);
-    f.operator("m1", { cordoned: true, draining: true });
-    assert.deepEqual(f.settle(), []);
   });
 
   test("moves a unit whose name the machine has taken", () => {

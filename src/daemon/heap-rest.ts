@@ -25,7 +25,7 @@ export function collectAtRest(clock: Clock, signal: AbortSignal): void {
     if (share > WORK_SHARE) hasWorked = true;
     if (hasWorked && share < REST_SHARE) {
       hasWorked = false;
-      collect({ type: "major", execution: "sync" });
+      collect({ type: "major", execution: "sync", flavor: "last-resort" });
     }
     before = process.cpuUsage();
     cancel = clock.setTimer(LOOK_MS, look);

@@ -87,6 +87,6 @@ function parseArguments(args: readonly string[]): Arguments {
   return { type: "run", config };
 }
 
-process.exitCode = await main(process.argv.slice(2));
-// Libraries may leave sockets behind that keep the process alive; all that matters has been closed in order.
-process.exit();
+// No top-level await: single executables are built from CommonJS, which has none. The exit is explicit since libraries may leave
+// sockets behind that keep the process alive; all that matters has been closed in order.
+void main(process.argv.slice(2)).then((exit) => process.exit(exit));

@@ -15,6 +15,7 @@ import {
   stateRecord,
   unitRecord,
 } from "./records.ts";
+import { sharedText, shareTexts } from "./shared-texts.ts";
 import type { Change, KeyValue } from "./store.ts";
 
 /** Called with each key whose record cannot be read. */
@@ -62,11 +63,13 @@ function keyFact(
     case "placements":
       return { kind: "placement", unit: parsed.unit, value: read(placementRecord) };
     case "assignments": {
-      const { machineId, unit } = parsed;
+      const unit = parsed.unit;
+      const machineId = sharedText(parsed.machineId);
       return { kind: "assignment", machineId, unit, value: read(assignmentRecord) };
     }
     case "states": {
-      const { machineId, unit } = parsed;
+      const unit = parsed.unit;
+      const machineId = sharedText(parsed.machineId);
       return { kind: "state", machineId, unit, value: read(stateRecord) };
     }
     case "blocked":
@@ -88,6 +91,7 @@ function readValue<S extends Parameters<typeof decodeRecord>[0]>(
   if (item === undefined) return undefined;
   try {
     const record = decodeRecord(schema, item.key, item.value);
+    shareTexts(record);
     const { createRevision, modRevision } = item;
     const value: Versioned<ReturnType<typeof decodeRecord<S>>> = {
       record,

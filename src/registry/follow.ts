@@ -6,6 +6,7 @@ import {
   type Change,
   type KeyValue,
   type Range,
+  type Revision,
   readAll,
   type Store,
   type StoreHeader,
@@ -31,10 +32,9 @@ export async function follow(options: FollowOptions): Promise<void> {
   let failures = 0;
   while (!signal.aborted) {
     try {
-      const { header, items } = await readAll(store, range, { signal });
-      await options.onSnapshot(items, header);
+      const revision = await takeSnapshot(options);
       failures = 0;
-      const watch = store.watch({ range, fromRevision: header.revision + 1, signal });
+      const watch = store.watch({ range, fromRevision: revision + 1, signal });
       for await (const batch of watch) {
         if (batch.type === "reset") {
           logger.info("watch-reset", { range, why: batch.why });
@@ -53,4 +53,12 @@ export async function follow(options: FollowOptions): Promise<void> {
       if (!signal.aborted) throw error;
     });
   }
+}
+
+/** A function of its own: as a local of `follow`, the snapshot would be kept in memory for as long as the watch goes on. */
+async function takeSnapshot(options: FollowOptions): Promise<Revision> {
+  const { store, range, signal, onSnapshot } = options;
+  const { header, items } = await readAll(store, range, { signal });
+  await onSnapshot(items, header);
+  return header.revision;
 }

@@ -10,7 +10,7 @@ import {
 } from "./entries.ts";
 import type { HistoryEntry } from "./facts.ts";
 import { whyLeave, whyNotTogether } from "./feasibility.ts";
-import { groupOf, peersOf, whyNotTogetherOn } from "./groups.ts";
+import { groupOf, peersOf, splitGroups, whyNotTogetherOn } from "./groups.ts";
 import { requirementText } from "./machine.ts";
 import type { MachineReason, UnitReason } from "./reason.ts";
 import { type Remedy, remedies } from "./remedies.ts";
@@ -83,7 +83,7 @@ export function explain(cluster: ClusterState, name: string): Explanation | unde
     global,
     ...(placed === undefined ? {} : { placed }),
     history: unit.history?.record.entries ?? [],
-    tied: goingTogether(cluster, unit)
+    tied: (global ? [] : groupOf(cluster, unit))
       .map((other) => other.name)
       .filter((other) => other !== name),
     blocked: isCurrent(unit) ? (unit.blocked?.record.reasons ?? []) : [],
@@ -149,9 +149,33 @@ function whyNotThere(
 function goingTogether(cluster: ClusterState, unit: UnitEntry): readonly UnitEntry[] {
   if (unit.unit?.record.global === true) return [unit];
   const group = groupOf(cluster, unit);
-  return unit.placement === undefined
-    ? group.filter((other) => other === unit || other.placement === undefined)
-    : group;
+  if (group.length === 1) return group;
+  const names = new Set<string>();
+  for (const { name, placement, constraints } of group) {
+    const comes =
+      constraints?.type === "known" && (unit.placement !== undefined || placement === undefined);
+    if (comes || name === unit.name) names.add(name);
+  }
+  for (let changed = true; changed; ) {
+    changed = false;
+    for (const name of names) {
+      if (name === unit.name || !lacksPeer(cluster, name, names)) continue;
+      names.delete(name);
+      changed = true;
+    }
+  }
+  return splitGroups(cluster, names).find((part) => part.includes(unit)) ?? [unit];
+}
+
+/** A unit whose peer cannot be placed cannot be either, and holds up nobody. */
+function lacksPeer(cluster: ClusterState, name: string, coming: ReadonlySet<string>): boolean {
+  const unit = cluster.unit(name);
+  return (unit === undefined ? [] : peersOf(unit)).some((peer) => {
+    const entry = cluster.unit(peer);
+    if (!isWanted(entry)) return true;
+    const isSettled = entry.unit.record.global || entry.placement !== undefined;
+    return !isSettled && !coming.has(peer);
+  });
 }
 
 /** Units that stay where they are ask for one of these to be with them. */

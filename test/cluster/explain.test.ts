@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { type Explanation, explain } from "../../src/cluster/explain.ts";
-import type { Remedy } from "../../src/cluster/remedies.ts";
+import type { Remedy, RemedyStep } from "../../src/cluster/remedies.ts";
 import { Fixture } from "../engine/fixture.ts";
 
 function settled(build: (f: Fixture) => void): Fixture {
@@ -35,6 +35,20 @@ function verdicts({ machines }: Explanation): readonly string[] {
   return machines.map(({ machineId, verdict, reason }) =>
     [machineId, verdict, ...(reason === undefined ? [] : [reason.type])].join(" "),
   );
+}
+
+/** Whoever waits for a machine as well, or would come to it too, might be the first there. */
+function withoutRivals(f: Fixture, { name, tied }: Explanation): void {
+  for (const rival of [...f.cluster.units.values()]) {
+    const isComing = rival.placement === undefined && !tied.includes(rival.name);
+    if (rival.name === name || rival.unit === undefined || !isComing) continue;
+    f.put({
+      kind: "unit",
+      unit: rival.name,
+      record: { ...rival.unit.record, desired: "inactive" },
+    } as never);
+  }
+  f.settle({ agents: true });
 }
 
 /** What a person would do. */
@@ -263,7 +277,9 @@ describe("explain()", () => {
               f.operator(`m${index}`, { cordoned });
             }
             for (const [index, { options, desired }] of unitSpecs.entries()) {
-              f.unit(`u${index}.service`, options, { desired: desired as "launched" });
+              // A global peer would be a rival that must not be away.
+              const own = options.filter((option) => option !== "Global=true" || index % 2 === 1);
+              f.unit(`u${index}.service`, own, { desired: desired as "launched" });
             }
           });
         const f = build();
@@ -280,7 +296,10 @@ describe("explain()", () => {
           );
           for (const remedy of explanation.remedies.filter(({ machineId }) => machineId)) {
             const changed = build();
-            follow(changed, remedy);
+            const isLoad = ({ type }: RemedyStep) => type === "load";
+            follow(changed, { steps: remedy.steps.filter(isLoad) });
+            withoutRivals(changed, explained(changed, name));
+            follow(changed, { steps: remedy.steps.filter((step) => !isLoad(step)) });
             assert.ok(changed.placedOn(name), `${name} after ${JSON.stringify(remedy)}`);
           }
         }

@@ -103,6 +103,8 @@ export class Session {
   #handle(message: ClientMessage): void {
     switch (message.type) {
       case "register": {
+        // It is answered, also when all is as it was.
+        this.#states.delete(message.id);
         const why = this.#host.register(this, message.id, message.endpoint);
         if (why !== undefined) this.#send({ type: "refused", id: message.id, why });
         return;

@@ -1,3 +1,6 @@
+import type { ClusterState } from "../cluster/cluster-state.ts";
+import type { Dirty } from "../cluster/dirty.ts";
+import type { Outlook } from "../cluster/outlook.ts";
 import type { UnitView } from "../cluster/views.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { Clock } from "../runtime/clock.ts";
@@ -26,6 +29,11 @@ export interface PeerAccess {
   readonly tls: { readonly ca: string; readonly cert: string; readonly key: string } | undefined;
 }
 
+export type PreviewPlan = (
+  cluster: ClusterState,
+  options: { readonly dirty: Dirty; readonly wallMs: number },
+) => readonly Outlook[];
+
 export interface ApiContext {
   readonly registry: Registry;
   readonly daemon: DaemonPort;
@@ -33,6 +41,8 @@ export interface ApiContext {
   readonly peers: PeerAccess;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** What the engine would make of a cluster state, which it changes (src/engine/preview.ts). */
+  readonly previewPlan: PreviewPlan;
   /** Entries of a page of /fleet/v1 (fleet's `token_limit`). */
   readonly pageLimit: number;
 }

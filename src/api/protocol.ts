@@ -1,6 +1,9 @@
+import type { Explanation } from "../cluster/explain.ts";
+import type { Outlook } from "../cluster/outlook.ts";
 import type { ApplyResult, UnitChange } from "../cluster/unit-change.ts";
 import type { MachineView, UnitHistory, UnitView } from "../cluster/views.ts";
 import type { OperatorChange } from "../registry/machine-changes.ts";
+import type { Endpoint, Link } from "../services/endpoint.ts";
 import type { DropIn } from "../units/manifest.ts";
 
 export type { ApplyResult, OperatorChange, UnitChange, UnitHistory };
@@ -13,7 +16,9 @@ export type { ApplyResult, OperatorChange, UnitChange, UnitHistory };
  *   GET  /fleet/v2/machines                MachinesBody
  *   GET  /fleet/v2/units[?unit=NAME...]    UnitsBody (absent names are left out)
  *   GET  /fleet/v2/units/NAME/manifest     ManifestBody
+ *   GET  /fleet/v2/units/NAME/explain      ExplainBody
  *   POST /fleet/v2/apply                   ApplyRequest -> ApplyBody
+ *   POST /fleet/v2/plan                    ApplyRequest -> PlanBody (nothing is written)
  *   POST /fleet/v2/watch                   WatchRequest -> newline-delimited WatchLine, until either side closes
  *   GET  /fleet/v2/units/NAME/journal?machine=ID&lines=N&follow=1&output=short   text, streamed
  *   GET  /fleet/v2/units/NAME/status?machine=ID    text of `systemctl status`; its exit status in trailer/header `fleet-exit-status`
@@ -24,6 +29,12 @@ export type { ApplyResult, OperatorChange, UnitChange, UnitHistory };
  *   POST /fleet/v2/rejoin                  RejoinRequest -> RejoinBody (this machine only)
  *   POST /fleet/v2/machines/ID/forget      empty -> 204
  *   POST /fleet/v2/machines/ID/operator    OperatorChange -> OperatorBody
+ *   GET  /fleet/v2/services                ServicesBody
+ *   GET  /fleet/v2/services/NAME           ServicesBody of this one
+ *   POST /fleet/v2/services/NAME/INSTANCE/register    HandRequest -> 204 (409: a sidekick's)
+ *   POST /fleet/v2/services/NAME/INSTANCE/deregister  empty -> 204
+ *   POST /fleet/v2/watch-services          {"services":[NAME...]} (none: all) -> newline-delimited ServicesLine
+ *   GET  /fleet/v2/links                   LinksBody
  */
 export interface ClusterBody {
   readonly clusterId?: string;
@@ -73,6 +84,7 @@ export interface ManifestBody {
   readonly name: string;
   readonly content: string;
   readonly dropIns: readonly DropIn[];
+  readonly lenient?: boolean;
 }
 
 /**
@@ -113,6 +125,28 @@ export type ActionRequest =
   | { readonly action: "reload" | "reset-failed" }
   | { readonly action: "kill"; readonly signal: number };
 
+export interface ServicesBody {
+  readonly endpoints: readonly Endpoint[];
+  readonly notices: readonly Notice[];
+}
+
+export interface LinksBody extends ServicesBody {
+  readonly links: readonly Link[];
+}
+
+/** An endpoint that operators register for something outside of the cluster; weight 100 and priority 0 unless given. */
+export type HandRequest = Pick<Endpoint, "host" | "port"> &
+  Partial<Pick<Endpoint, "protocol" | "weight" | "priority" | "tags">>;
+
+/** First a line per service asked for (one without `service` for all), then one per change, each the whole of it; `alive` in between. */
+export type ServicesLine =
+  | {
+      readonly type: "services";
+      readonly service?: string;
+      readonly endpoints: readonly Endpoint[];
+    }
+  | { readonly type: "alive" };
+
 export interface RejoinRequest {
   readonly mode: "keep" | "discard";
 }
@@ -127,4 +161,21 @@ export interface OperatorBody {
   readonly draining: boolean;
   /** `null` hides a key that the machine has by itself. */
   readonly metadata: Readonly<Record<string, string | null>>;
+}
+
+/** Where a unit is and why, where else it could be, and what keeps it from every other machine. */
+export interface ExplainBody extends Explanation {
+  readonly revision: number;
+  readonly notices: readonly Notice[];
+}
+
+/** What applying the changes would do: nobody has done it. */
+export interface PlanBody {
+  /** Of the registry that was planned on. */
+  readonly revision: number;
+  /** In order of the changes. */
+  readonly results: readonly ApplyResult[];
+  /** The units of the changes and every other that would move, by name. */
+  readonly outlooks: readonly Outlook[];
+  readonly notices: readonly Notice[];
 }

@@ -3,7 +3,7 @@ import type { Registry } from "../registry/registry.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { errorMessage } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/logger.ts";
-import type { ApiContext, DaemonPort, PeerAccess } from "./context.ts";
+import type { ApiContext, DaemonPort, PeerAccess, PreviewPlan } from "./context.ts";
 import { type ApiErrorBody, toErrorBody } from "./error-body.ts";
 import { type Entrance, guard } from "./guard.ts";
 import { type ApiRequest, type Handler, Refusal, type Reply, readBody } from "./http.ts";
@@ -17,8 +17,10 @@ import { v1StateRoutes } from "./v1-state.ts";
 import { v1UnitRoutes } from "./v1-units.ts";
 import { v2ActionRoutes } from "./v2-actions.ts";
 import { v2ClusterRoutes } from "./v2-cluster.ts";
+import { v2ExplainRoutes } from "./v2-explain.ts";
 import { v2LogRoutes } from "./v2-logs.ts";
 import { v2OperatorRoutes } from "./v2-operators.ts";
+import { v2ServiceRoutes } from "./v2-services.ts";
 import { v2UnitRoutes } from "./v2-units.ts";
 import { v2WatchRoutes } from "./v2-watch.ts";
 
@@ -31,6 +33,7 @@ export interface ApiOptions {
   readonly listen: readonly ListenSpec[];
   /** Names and addresses of this machine that requests on TCP may be addressed to, besides localhost and the addresses listened on. */
   readonly hosts?: readonly string[];
+  readonly previewPlan: PreviewPlan;
   /** How to reach the API of other machines; plain HTTP without. */
   readonly peers?: PeerAccess;
   /** fleet's `token_limit`. Default 100. */
@@ -49,7 +52,11 @@ const CLOSE_MS = 1_000;
 const V1_BASES = ["/fleet/v1", "/v1-alpha"];
 const V2_BASE = "/fleet/v2";
 /** They change nothing in the registry, or are what a detached machine waits for. */
-const HARMLESS_POSTS: readonly string[] = [`${V2_BASE}/watch`, `${V2_BASE}/rejoin`];
+const HARMLESS_POSTS: readonly string[] = [
+  `${V2_BASE}/watch`,
+  `${V2_BASE}/plan`,
+  `${V2_BASE}/rejoin`,
+];
 
 /** Serves /fleet/v1 (fleet's API), its old name /v1-alpha, and /fleet/v2. Ends what it opened when it cannot open all. */
 export async function startApi(options: ApiOptions): Promise<Api> {
@@ -90,8 +97,10 @@ class ApiServer {
           ...v2UnitRoutes(context),
           ...v2WatchRoutes(context),
           ...v2LogRoutes(context),
+          ...v2ServiceRoutes(context),
           ...v2ActionRoutes(context),
           ...v2OperatorRoutes(context),
+          ...v2ExplainRoutes(context),
         ],
       },
     ];

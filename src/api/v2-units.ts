@@ -43,7 +43,7 @@ async function getManifest({ registry }: ApiContext, request: ApiRequest): Promi
 
 const name = v.string();
 const desired = v.picklist(["inactive", "loaded", "launched"]);
-const applyRequest = v.looseObject({
+export const applyRequest = v.looseObject({
   changes: v.pipe(
     v.array(
       v.variant("type", [
@@ -67,11 +67,18 @@ const applyRequest = v.looseObject({
 async function apply({ registry }: ApiContext, request: ApiRequest): Promise<Reply> {
   const { changes } = decodeBody(applyRequest, await request.body());
   const outcome = await registry.apply(changes, request.call);
-  if (outcome.type === "invalid") {
-    // Places in a unit file begin with its name anyway.
-    const named = outcome.message.startsWith(outcome.name);
-    throw badRequest(named ? outcome.message : `${outcome.name}: ${outcome.message}`);
-  }
+  if (outcome.type === "invalid") throw invalidChange(outcome);
   const body: ApplyBody = { results: outcome.results };
   return json(200, body);
+}
+
+export function invalidChange({
+  name,
+  message,
+}: {
+  readonly name: string;
+  readonly message: string;
+}): Refusal {
+  // Places in a unit file begin with its name anyway.
+  return badRequest(message.startsWith(name) ? message : `${name}: ${message}`);
 }

@@ -10,6 +10,7 @@ import { processUnitLogs } from "../api/process-unit-logs.ts";
 import type { ActionRequest, Notice } from "../api/protocol.ts";
 import { type Api, startApi } from "../api/server.ts";
 import { runEngine } from "../engine/engine.ts";
+import { previewPlan } from "../engine/preview.ts";
 import { Registrar, type RegistrarOptions } from "../registrar/registrar.ts";
 import { openEmbeddedStore } from "../registry/embedded-store.ts";
 import { openEtcdStore } from "../registry/etcd-store.ts";
@@ -166,6 +167,7 @@ async function openApi(parts: {
     logger,
     listen: listenSpecs(config),
     hosts: await ownNames(config, host),
+    previewPlan,
     peers: { tls: config.insecure ? undefined : tlsFiles(config) },
     pageLimit: config.tokenLimit,
   });

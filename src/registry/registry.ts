@@ -4,6 +4,9 @@ import type { Clock } from "../runtime/clock.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { Random } from "../runtime/random.ts";
 import type { Manifest } from "../units/manifest.ts";
+import { type ChangesCheck, checkChanges } from "./change-check.ts";
+import { type ChangePreview, previewChanges } from "./change-preview.ts";
+import { type ClusterStateRead, readCluster } from "./cluster-reader.ts";
 import { ClusterWatch } from "./cluster-watch.ts";
 import type { Keys } from "./keys.ts";
 import {
@@ -20,6 +23,8 @@ import { ViewReader } from "./view-reader.ts";
 
 export interface RegistryOptions {
   readonly store: Store;
+type InvalidChange = Extract<ChangesCheck, { readonly type: "invalid" }>;
+
   readonly keys: Keys;
   readonly clock: Clock;
   readonly random: Random;
@@ -32,6 +37,7 @@ export class Registry {
   readonly #keys: Keys;
   readonly #manifests: ManifestCache;
   readonly #unitChanges: UnitChanges;
+  readonly #reading: Parameters<typeof readCluster>[0];
   readonly #machineChanges: MachineChanges;
   readonly read: ViewReader;
   readonly watch: ClusterWatch;
@@ -43,6 +49,7 @@ export class Registry {
     const shared = { ...options, manifests: this.#manifests };
     this.read = new ViewReader(shared);
     this.#unitChanges = new UnitChanges(shared);
+    this.#reading = options;
     this.#machineChanges = new MachineChanges(options);
     this.watch = new ClusterWatch({ ...shared, reader: this.read });
   }
@@ -93,6 +100,24 @@ export class Registry {
   /** All or nothing. */
   async changeMetadata(changes: readonly MetadataChange[], call: CallOptions = {}): Promise<void> {
     await this.#machineChanges.changeMetadata(changes, call);
+  }
+
+  /** The whole cluster at one revision, for questions that only that answers. */
+  async clusterState(call: CallOptions = {}): Promise<ClusterStateRead> {
+    return await readCluster(this.#reading, call);
+  }
+
+  /** What `apply` would do, done to a cluster state instead. */
+  async preview(
+    changes: readonly UnitChange[],
+    { cluster, revision }: ClusterStateRead,
+    call: CallOptions = {},
+  ): Promise<({ readonly type: "previewed" } & ChangePreview) | InvalidChange> {
+    const check = checkChanges(changes);
+    if (check.type === "invalid") return check;
+    const readManifest = (hash: string) => this.#manifests.manifest(hash, call);
+    const preview = await previewChanges(check.checked, { cluster, revision, readManifest });
+    return { type: "previewed", ...preview };
   }
 
   /** Cordon, drain intent, metadata and confirmed loss of one machine. */

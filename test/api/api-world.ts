@@ -6,6 +6,7 @@ import type { DaemonPort } from "../../src/api/context.ts";
 import { processUnitLogs } from "../../src/api/process-unit-logs.ts";
 import type { ActionRequest, Notice, WatchLine } from "../../src/api/protocol.ts";
 import { type ApiOptions, startApi } from "../../src/api/server.ts";
+import { previewPlan } from "../../src/engine/preview.ts";
 import type { Keys } from "../../src/registry/keys.ts";
 import { Registry } from "../../src/registry/registry.ts";
 import type { Store } from "../../src/registry/store.ts";
@@ -81,6 +82,7 @@ export async function openApiWorld(t: Cleanup, options: ApiWorldOptions = {}): P
     registry,
     daemon,
     logs: processUnitLogs({ journalctl: ["/bin/echo"], systemctl: ["/bin/echo"] }),
+    previewPlan,
     clock: systemClock,
     logger: silentLogger,
     listen: [{ type: "unix", path: socket, mode: 0o600 }],

@@ -5,6 +5,7 @@ import { guard, hostName } from "../../src/api/guard.ts";
 import { type ListenSpec, makeServer } from "../../src/api/listen.ts";
 import { processUnitLogs } from "../../src/api/process-unit-logs.ts";
 import { startApi } from "../../src/api/server.ts";
+import { previewPlan } from "../../src/engine/preview.ts";
 import { silentLogger } from "../../src/runtime/logger.ts";
 import { systemClock } from "../../src/runtime/system-clock.ts";
 import { openApiWorld, send } from "./api-world.ts";
@@ -71,6 +72,7 @@ test("the socket has the mode asked for, replaces a dead one and not a live one"
       act: async () => {},
     },
     logs: processUnitLogs(),
+    previewPlan,
     clock: systemClock,
     logger: silentLogger,
     listen: [{ type: "unix", path: world.socket, mode: 0o600 }],
@@ -92,6 +94,7 @@ test("on TCP a foreign Host cannot change anything", async (t) => {
       act: async () => {},
     },
     logs: processUnitLogs(),
+    previewPlan,
     clock: systemClock,
     logger: silentLogger,
     hosts: ["fleet.example"],

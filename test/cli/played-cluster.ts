@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { processUnitLogs } from "../../src/api/process-unit-logs.ts";
 import { type Api, startApi } from "../../src/api/server.ts";
+import { previewPlan } from "../../src/engine/preview.ts";
 import { type EmbeddedStore, openEmbeddedStore } from "../../src/registry/embedded-store.ts";
 import { type Keys, makeKeys } from "../../src/registry/keys.ts";
 import {
@@ -64,6 +65,7 @@ export class PlayedCluster {
           journalctl: ["printf", "%s\\n"],
           systemctl: ["sh", "-c", "echo status of $5; exit 3", "systemctl"],
         }),
+        previewPlan,
         listen: [{ type: "unix", path: join(directory, "fleet.sock"), mode: 0o600 }],
       });
     return new PlayedCluster({ directory, store, openApi, api: await openApi() });

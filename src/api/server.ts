@@ -54,6 +54,7 @@ const V2_BASE = "/fleet/v2";
 /** They change nothing in the registry, or are what a detached machine waits for. */
 const HARMLESS_POSTS: readonly string[] = [
   `${V2_BASE}/watch`,
+  `${V2_BASE}/watch-services`,
   `${V2_BASE}/plan`,
   `${V2_BASE}/rejoin`,
 ];

@@ -17,6 +17,7 @@ import {
 } from "./machine-changes.ts";
 import { ManifestCache } from "./manifest-cache.ts";
 import { decodeRecord, historyRecord, unitRecord } from "./records.ts";
+import { Services } from "./services.ts";
 import { type CallOptions, readAll, type Store } from "./store.ts";
 import { type ApplyOutcome, UnitChanges } from "./unit-changes.ts";
 import { ViewReader } from "./view-reader.ts";
@@ -41,6 +42,7 @@ export class Registry {
   readonly #machineChanges: MachineChanges;
   readonly read: ViewReader;
   readonly watch: ClusterWatch;
+  readonly services: Services;
 
   constructor(options: RegistryOptions) {
     this.#store = options.store;
@@ -52,6 +54,7 @@ export class Registry {
     this.#reading = options;
     this.#machineChanges = new MachineChanges(options);
     this.watch = new ClusterWatch({ ...shared, reader: this.read });
+    this.services = new Services(options);
   }
 
   /** For messages: `etcd at ...`. */

@@ -17,15 +17,14 @@ import {
 } from "./machine-changes.ts";
 import { ManifestCache } from "./manifest-cache.ts";
 import { decodeRecord, historyRecord, unitRecord } from "./records.ts";
-import { Services } from "./services.ts";
 import { type CallOptions, readAll, type Store } from "./store.ts";
 import { type ApplyOutcome, UnitChanges } from "./unit-changes.ts";
 import { ViewReader } from "./view-reader.ts";
 
-export interface RegistryOptions {
-  readonly store: Store;
 type InvalidChange = Extract<ChangesCheck, { readonly type: "invalid" }>;
 
+export interface RegistryOptions {
+  readonly store: Store;
   readonly keys: Keys;
   readonly clock: Clock;
   readonly random: Random;
@@ -42,7 +41,6 @@ export class Registry {
   readonly #machineChanges: MachineChanges;
   readonly read: ViewReader;
   readonly watch: ClusterWatch;
-  readonly services: Services;
 
   constructor(options: RegistryOptions) {
     this.#store = options.store;
@@ -54,7 +52,6 @@ export class Registry {
     this.#reading = options;
     this.#machineChanges = new MachineChanges(options);
     this.watch = new ClusterWatch({ ...shared, reader: this.read });
-    this.services = new Services(options);
   }
 
   /** For messages: `etcd at ...`. */

@@ -16,7 +16,9 @@ import {
   type OperatorOutcome,
 } from "./machine-changes.ts";
 import { ManifestCache } from "./manifest-cache.ts";
+import { type MoveOutcome, type MoveRequest, requestMove } from "./move-requests.ts";
 import { decodeRecord, historyRecord, unitRecord } from "./records.ts";
+import { Services } from "./services.ts";
 import { type CallOptions, readAll, type Store } from "./store.ts";
 import { type ApplyOutcome, UnitChanges } from "./unit-changes.ts";
 import { ViewReader } from "./view-reader.ts";
@@ -35,23 +37,27 @@ export interface RegistryOptions {
 export class Registry {
   readonly #store: Store;
   readonly #keys: Keys;
+  readonly #reading: Parameters<typeof readCluster>[0];
   readonly #manifests: ManifestCache;
   readonly #unitChanges: UnitChanges;
-  readonly #reading: Parameters<typeof readCluster>[0];
   readonly #machineChanges: MachineChanges;
+  readonly #clock: Clock;
   readonly read: ViewReader;
   readonly watch: ClusterWatch;
+  readonly services: Services;
 
   constructor(options: RegistryOptions) {
     this.#store = options.store;
     this.#keys = options.keys;
+    this.#clock = options.clock;
+    this.#reading = options;
     this.#manifests = new ManifestCache(options);
     const shared = { ...options, manifests: this.#manifests };
     this.read = new ViewReader(shared);
     this.#unitChanges = new UnitChanges(shared);
-    this.#reading = options;
     this.#machineChanges = new MachineChanges(options);
     this.watch = new ClusterWatch({ ...shared, reader: this.read });
+    this.services = new Services(options);
   }
 
   /** For messages: `etcd at ...`. */
@@ -97,11 +103,6 @@ export class Registry {
     return await this.#unitChanges.apply(changes, call);
   }
 
-  /** All or nothing. */
-  async changeMetadata(changes: readonly MetadataChange[], call: CallOptions = {}): Promise<void> {
-    await this.#machineChanges.changeMetadata(changes, call);
-  }
-
   /** The whole cluster at one revision, for questions that only that answers. */
   async clusterState(call: CallOptions = {}): Promise<ClusterStateRead> {
     return await readCluster(this.#reading, call);
@@ -120,6 +121,11 @@ export class Registry {
     return { type: "previewed", ...preview };
   }
 
+  /** All or nothing. */
+  async changeMetadata(changes: readonly MetadataChange[], call: CallOptions = {}): Promise<void> {
+    await this.#machineChanges.changeMetadata(changes, call);
+  }
+
   /** Cordon, drain intent, metadata and confirmed loss of one machine. */
   async changeOperator(
     machineId: string,
@@ -127,6 +133,12 @@ export class Registry {
     call: CallOptions = {},
   ): Promise<OperatorOutcome> {
     return await this.#machineChanges.changeOperator(machineId, change, call);
+  }
+
+  /** Asks the engine to move a unit, with those tied to it, and gives back what came of it: within 10 s. */
+  async move(request: MoveRequest, call: CallOptions = {}): Promise<MoveOutcome> {
+    const options = { store: this.#store, keys: this.#keys, clock: this.#clock };
+    return await requestMove(options, request, call);
   }
 
   /** Takes a machine that is away off the list of known ones. */

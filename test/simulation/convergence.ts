@@ -2,7 +2,12 @@ import { ClusterState } from "../../src/cluster/cluster-state.ts";
 import { readRequirements } from "../../src/cluster/read-requirements.ts";
 import { plan } from "../../src/engine/plan.ts";
 import { itemFact } from "../../src/registry/cluster-facts.ts";
-import type { AssignmentRecord, StateRecord, UnitRecord } from "../../src/registry/records.ts";
+import type {
+  AssignmentRecord,
+  OperatorRecord,
+  StateRecord,
+  UnitRecord,
+} from "../../src/registry/records.ts";
 import { type Manifest, manifestHash } from "../../src/units/manifest.ts";
 import { startRecord } from "./invariants.ts";
 import type { StaffedMachine } from "./staffed-machine.ts";
@@ -53,7 +58,9 @@ function machineProblems(world: World, machine: StaffedMachine): readonly string
     if (problem !== undefined) problems.push(problem);
   }
   for (const unit of below(keys.statesOf(machine.id))) {
-    if (!held.includes(unit))
+    // It says why it does not hold what it was given when nobody else would take it.
+    const isRefused = unit === HOST_UNIT.name && machine.index === HOST_UNIT.machine;
+    if (!held.includes(unit) && !(isRefused && assigned.includes(unit)))
       problems.push(`${machine.name} has a state of ${unit}, which it does not hold`);
   }
   for (const [path] of machine.volatile) {
@@ -92,9 +99,11 @@ function unitProblems(world: World, name: string, unit: UnitRecord): readonly st
     }
     return [];
   }
+  const isDrained = blocked?.value.includes('"drain-') === true;
   if (blocked !== undefined) {
     const why = whyFits(world, name);
-    return why === undefined ? [] : [`${name} is blocked (${blocked.value}), although ${why}`];
+    if (why !== undefined) return [`${name} is blocked (${blocked.value}), although ${why}`];
+    if (!isDrained) return [];
   }
   const problems = assigned.flatMap((machine) =>
     holdProblems(world, { machine, name, unit, identity }),
@@ -175,6 +184,7 @@ function whyFits(world: World, name: string): string | undefined {
   if (work.xFleet.some((line) => line.startsWith("MachineOf="))) return undefined;
   const fitting = world.machines.find((machine) => {
     if (name === HOST_UNIT.name && machine.index === HOST_UNIT.machine) return false;
+    if (isClosed(world, machine)) return false;
     return (
       work.xFleet.every((line) => {
         const [option, value = ""] = line.split(/=(.*)/);
@@ -186,6 +196,11 @@ function whyFits(world: World, name: string): string | undefined {
     );
   });
   return fitting && `${fitting.name} could take it`;
+}
+
+function isClosed(world: World, machine: StaffedMachine): boolean {
+  const settings = record<OperatorRecord>(world, world.keys.operator(machine.id));
+  return settings?.cordoned === true;
 }
 
 function enemiesOf(name: string): readonly string[] {

@@ -290,6 +290,7 @@ export class SystemdInvariants {
     if (start !== undefined && start.identity !== wanted.createRevision) return undefined;
     if (nowMs() - attachedMs >= TUNING.handbackMs) return undefined;
     const placement = read<PlacementRecord>(state.get(keys.placement(unit)));
+    if (placement?.record.moving?.from === machine.id) return undefined;
     if (placement === undefined || placement.record.machine === machine.id) {
       const blocked = read<BlockedRecord>(state.get(keys.blocked(unit)));
       const isAsked = blocked?.record.reasons.some(

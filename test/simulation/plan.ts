@@ -17,6 +17,11 @@ export type Command =
 /** Machines and units are numbers: positions in the cluster (modulo its size) and in the workload. Faults that last end by themselves. */
 export type Action =
   | { readonly type: "command"; readonly command: Command; readonly unit: number }
+  | { readonly type: "drain"; readonly machine: number }
+  /** It ends a drain, too. */
+  | { readonly type: "uncordon"; readonly machine: number }
+  /** One move of a rebalance: to the machine, from wherever the unit is. */
+  | { readonly type: "move"; readonly machine: number; readonly unit: number }
   /** kill -9 of the daemon; it is started again after `downMs`. */
   | { readonly type: "kill"; readonly machine: number; readonly downMs: number }
   | {
@@ -142,6 +147,12 @@ const fault: fc.Arbitrary<Action> = fc.oneof(
   fc.record({ type: fc.constant("crash-unit" as const), unit }),
 );
 
+const operation: fc.Arbitrary<Action> = fc.oneof(
+  fc.record({ type: fc.constant("drain" as const), machine }),
+  fc.record({ type: fc.constant("uncordon" as const), machine }),
+  fc.record({ type: fc.constant("move" as const), machine, unit }),
+);
+
 const registryFault: fc.Arbitrary<Action> = fc.oneof(
   fc.record({ type: fc.constant("wipe" as const) }),
   fc.record({ type: fc.constant("restore" as const), ageMs: fc.integer({ min: 0, max: 60_000 }) }),
@@ -151,6 +162,7 @@ const step: fc.Arbitrary<Step> = fc.record({
   afterMs: fc.oneof(fc.integer({ min: 0, max: 1_500 }), fc.integer({ min: 1_500, max: 15_000 })),
   action: fc.oneof(
     { arbitrary: command, weight: 12 },
+    { arbitrary: operation, weight: 6 },
     { arbitrary: fault, weight: 12 },
     { arbitrary: registryFault, weight: 1 },
   ),

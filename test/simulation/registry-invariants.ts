@@ -3,6 +3,7 @@ import type { AssignmentRecord, PlacementRecord, StateRecord } from "../../src/r
 import type { Comparison, Operation } from "../../src/registry/store.ts";
 import type { Entry, RegistryState, Sender, Sent } from "./registry-log.ts";
 import type { SimMachine } from "./sim-machine.ts";
+import { WORKLOAD } from "./workload.ts";
 
 export interface RegistryInvariantsOptions {
   readonly keys: Keys;
@@ -12,11 +13,15 @@ export interface RegistryInvariantsOptions {
   readonly violate: (invariant: string, sentence: string) => void;
 }
 
+/** Kinds whose keys hang on a lease. */
+const LEASED_KINDS = new Set(["machines", "states", "leader", "moves"]);
 const ENGINE_KINDS = new Set(["placements", "assignments", "blocked", "history"]);
 
 /** Held against every revision of the registry, with the state just before and just after. */
 export class RegistryInvariants {
   readonly #options: RegistryInvariantsOptions;
+  /** Units that were to be moved by themselves. */
+  readonly #asked = new Set<string>();
 
   constructor(options: RegistryInvariantsOptions) {
     this.#options = options;
@@ -32,8 +37,12 @@ export class RegistryInvariants {
       if (parsed.kind === "placements" || parsed.kind === "assignments") {
         this.#checkOnce(parsed.unit, after);
       }
+      if (parsed.kind === "assignments" && change.type === "put" && before.get(key) === undefined) {
+        this.#checkOccupancy(parsed.unit, parsed.machineId, change.item.value, before);
+      }
+      if (parsed.kind === "moves") this.#asked.add(parsed.unit);
       if (parsed.kind === "placements" && change.type === "put") {
-        this.#checkOccupancy(parsed.unit, change.item.value, before);
+        this.#checkMove(parsed.unit, change.item.value, after);
       }
     }
   }
@@ -44,7 +53,9 @@ export class RegistryInvariants {
       const parsed = this.#options.keys.parse(operation.key);
       if (parsed === undefined) continue;
       const isCollection = parsed.kind === "files" && operation.type === "delete";
-      if (ENGINE_KINDS.has(parsed.kind) || isCollection || parsed.kind === "cluster-format") {
+      const isUsedUp = parsed.kind === "moves" && operation.type === "delete";
+      const isEngines = ENGINE_KINDS.has(parsed.kind) || isCollection || isUsedUp;
+      if (isEngines || parsed.kind === "cluster-format") {
         this.#checkFence(sender, comparisons, operation, before);
       } else if (sender.type === "daemon") {
         this.#checkOwn(sender, comparisons, operation, parsed);
@@ -111,7 +122,7 @@ export class RegistryInvariants {
   }
 
   #checkLeaseEnd(key: string, parsed: ParsedKey): void {
-    if (parsed.kind === "machines" || parsed.kind === "states" || parsed.kind === "leader") return;
+    if (LEASED_KINDS.has(parsed.kind)) return;
     this.#violate("registry", `${key} hung on a lease`);
   }
 
@@ -136,16 +147,44 @@ export class RegistryInvariants {
     }
   }
 
-  /** I8: nobody who is there still holds the unit when it is placed. */
-  #checkOccupancy(unit: string, value: string, before: RegistryState): void {
+  /** A machine that is drained has one group under way at a time. */
+  #checkMove(unit: string, value: string, after: RegistryState): void {
     const { keys, machines } = this.#options;
-    const target = (JSON.parse(value) as PlacementRecord).machine;
+    const from = (JSON.parse(value) as PlacementRecord).moving?.from;
+    if (from === undefined || this.#asked.has(unit)) return;
+    const others = WORKLOAD.filter(({ name, xFleet }) => {
+      const item =
+        name === unit || this.#asked.has(name) ? undefined : after.get(keys.placement(name));
+      const isTied =
+        xFleet.includes(`MachineOf=${unit}`) ||
+        WORKLOAD.some((work) => work.name === unit && work.xFleet.includes(`MachineOf=${name}`));
+      return (
+        item !== undefined &&
+        !isTied &&
+        (JSON.parse(item.value) as PlacementRecord).moving?.from === from
+      );
+    });
+    if (others.length === 0) return;
+    const where = machines.find(({ id }) => id === from)?.name;
+    this.#violate(
+      "drain",
+      `${unit} was sent away from ${where} while ${others[0]?.name} was on its way`,
+    );
+  }
+
+  /** I8: nobody who is there still holds the unit when it is assigned. */
+  #checkOccupancy(unit: string, target: string, value: string, before: RegistryState): void {
+    const { keys, machines } = this.#options;
+    if ((JSON.parse(value) as AssignmentRecord).global) return;
     for (const { id, name } of machines) {
       if (id === target || before.get(keys.machine(id)) === undefined) continue;
       const item = before.get(keys.state(id, unit));
       if (item === undefined) continue;
       if ((JSON.parse(item.value) as StateRecord).error?.code === "name-taken") continue;
-      this.#violate("I8", `${unit} was placed although ${name}, which is present, still holds it`);
+      this.#violate(
+        "I8",
+        `${unit} was assigned although ${name}, which is present, still holds it`,
+      );
     }
   }
 

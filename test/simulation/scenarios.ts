@@ -98,6 +98,39 @@ export const SCENARIOS: readonly Scenario[] = [
     steps: [[5_000, { type: "stop", machine: 0, downMs: 60_000 }]],
     tailMs: 60_000,
   }),
+  ...[1, 3, 5, 7].flatMap((effect) =>
+    (["before", "after"] as const).map((moment) =>
+      scenario(`the leader dies ${moment} effect ${effect} of a drain`, {
+        steps: [
+          [10_000, { type: "kill-leader-at", effect, moment, downMs: 20_000 }],
+          [0, { type: "drain", machine: 1 }],
+        ],
+        tailMs: 60_000,
+      }),
+    ),
+  ),
+  scenario("two machines are drained, one of them dies, one is taken back", {
+    machines: 5,
+    steps: [
+      [10_000, { type: "drain", machine: 1 }],
+      [0, { type: "drain", machine: 2 }],
+      [3_000, { type: "power", machine: 1, offMs: 20_000 }],
+      [1_000, { type: "uncordon", machine: 2 }],
+    ],
+    tailMs: 60_000,
+  }),
+  scenario("a drained machine's daemon is killed while a unit stops there", {
+    units: ["slow", "web1", "web2"].map(unit),
+    steps: [
+      [10_000, { type: "drain", machine: 0 }],
+      [1_000, { type: "kill", machine: 0, downMs: 4_000 }],
+    ],
+    tailMs: 30_000,
+  }),
+  scenario("every machine is drained", {
+    steps: [0, 1, 2].map((machine) => [8_000, { type: "drain", machine }]),
+    tailMs: 60_000,
+  }),
   scenario("two machines of five are lost at once", {
     machines: 5,
     steps: [

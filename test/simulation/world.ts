@@ -38,6 +38,10 @@ export interface WorldOptions {
   readonly traces: boolean;
 }
 
+function unlessFleetError(error: unknown): void {
+  if (!isFleetError(error)) throw error;
+}
+
 const RESTART_DELAY_MS = 1_000;
 /** A shutdown that takes longer than that is cut short, as systemd does. */
 const SHUTDOWN_MAX_MS = 90_000;
@@ -161,11 +165,26 @@ export class World {
   async command(command: Command, unitIndexes: readonly number[]): Promise<void> {
     const changes = unitIndexes.flatMap((index) => this.#wishes.changes(command, index));
     this.#trace(`operator ${command} ${changes.map(({ name }) => name).join(" ")}`);
-    const applying = this.#registry.apply(changes).catch((error: unknown) => {
-      if (!isFleetError(error)) throw error;
-    });
-    void applying;
+    this.#registry.apply(changes).catch(unlessFleetError);
     await macrotask();
+  }
+
+  #operate(machine: StaffedMachine, isDrained: boolean): void {
+    const change = { cordoned: isDrained, draining: isDrained };
+    this.#registry.changeOperator(machine.id, change).catch(unlessFleetError);
+  }
+
+  /** What a client does for each move of a rebalance. */
+  #move(unit: string, machine: StaffedMachine): void {
+    const placement = this.log.state.get(this.keys.placement(unit))?.value;
+    if (placement === undefined) return;
+    const { machine: from } = JSON.parse(placement) as { machine: string };
+    this.#registry
+      .move({ unit, from, to: machine.id })
+      .then(
+        (outcome) => this.#trace(`operator move ${unit} to ${machine.name}: ${outcome}`),
+        unlessFleetError,
+      );
   }
 
   // ---- daemons
@@ -290,6 +309,15 @@ export class World {
   #befallMachine(machine: StaffedMachine, action: Extract<Action, { machine: number }>): void {
     const { daemon } = machine;
     switch (action.type) {
+      case "drain":
+        this.#operate(machine, true);
+        return;
+      case "uncordon":
+        this.#operate(machine, false);
+        return;
+      case "move":
+        this.#move(WORKLOAD[action.unit]?.name ?? "", machine);
+        return;
       case "kill":
         if (machine.memory.isStopping) return;
         daemon?.kill();

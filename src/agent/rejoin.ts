@@ -70,17 +70,20 @@ async function submitIfAbsent(options: KeepOptions, held: HeldUnit): Promise<Key
   const key = keys.unit(held.unit);
   const hash = manifestHash(held.manifest);
   const start = holdings.start(held.unit);
+  const { requirements, problems } = manifestRequirements(held.unit, held.manifest);
+  // The disk does not say how it was read. It was taken once, so if strictly it cannot be, it was taken leniently.
+  const manifest = problems.length === 0 ? held.manifest : { ...held.manifest, lenient: true };
   const record: UnitRecord = {
     desired: start === undefined ? "loaded" : "launched",
     manifest: hash,
     restarts: start?.restarts ?? 0,
-    global: manifestRequirements(held.unit, held.manifest).requirements.global,
+    global: requirements.global,
   };
   await store.transact(
     {
       comparisons: [{ type: "created-at", key, revision: 0 }],
       operations: [
-        { type: "put", key: keys.file(hash), value: encodeRecord(held.manifest) },
+        { type: "put", key: keys.file(hash), value: encodeRecord(manifest) },
         { type: "put", key, value: encodeRecord(record) },
       ],
     },

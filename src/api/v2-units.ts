@@ -52,6 +52,7 @@ export const applyRequest = v.looseObject({
           name,
           content: v.exactOptional(v.string()),
           dropIns: v.exactOptional(v.array(v.object({ name: v.string(), content: v.string() }))),
+          lenient: v.exactOptional(v.boolean()),
           desired: v.exactOptional(desired),
           replace: v.exactOptional(v.boolean()),
         }),

@@ -35,6 +35,10 @@ const REPLACE: OptionSpec = {
   flags: "--replace",
   description: "replace the unit where the local file differs",
 };
+const LENIENT: OptionSpec = {
+  flags: "--lenient",
+  description: "only warn of unknown options and malformed metadata in [X-Fleet], as fleet did",
+};
 const MACHINE: OptionSpec = { flags: "--machine <id>", description: "on this machine only" };
 const SSH_PORT: OptionSpec = {
   flags: "--ssh-port <port>",
@@ -62,7 +66,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     summary: "Upload units to the cluster without starting them",
     description:
       "A directory UNIT.d/ beside the file is taken along. An instance (web@1) takes its own file, the registry's template, or the template on disk.",
-    options: [REPLACE],
+    options: [REPLACE, LENIENT],
     examples: ["submit web.service", "submit --replace web@.service"],
     load: async () => (await import("./commands/create.ts")).submit,
   },
@@ -70,7 +74,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     name: "load",
     args: "<unit...>",
     summary: "Schedule units on machines, submitting them first if necessary",
-    options: [REPLACE, ...BLOCKING],
+    options: [REPLACE, LENIENT, ...BLOCKING],
     examples: ["load web.service"],
     load: async () => (await import("./commands/create.ts")).load,
   },
@@ -80,7 +84,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     summary: "Start units, submitting and loading them first if necessary",
     description:
       "Succeeds once systemd reports each unit active (a oneshot: finished well). What cannot be placed or fails is named with its reason.",
-    options: [REPLACE, ...BLOCKING],
+    options: [REPLACE, LENIENT, ...BLOCKING],
     examples: ["start web.service", "start web@{1..3}", "start --timeout 30 db.service"],
     load: async () => (await import("./commands/create.ts")).start,
   },

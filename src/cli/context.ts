@@ -36,7 +36,8 @@ export interface CommandOptions {
   readonly full?: boolean;
   readonly keep?: boolean;
   readonly legend?: boolean;
-  readonly lines?: number;
+  readonly lenient?: boolean;
+  readonly lines?: number | "all";
   readonly machine?: string;
   readonly output?: string;
   readonly replace?: boolean;

@@ -1,7 +1,8 @@
 import type { UnitChange } from "../api/protocol.ts";
 import type { UnitView } from "../cluster/views.ts";
-import { type Manifest, manifestHash } from "../units/manifest.ts";
+import { type Manifest, manifestHash, validateManifest } from "../units/manifest.ts";
 import { isTemplate, templateOf, validateUnitName } from "../units/unit-name.ts";
+import { problemText } from "../units/unit-problem.ts";
 import type { DesiredState } from "../units/unit-state.ts";
 import { EXIT_DONE, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE, worstExit } from "./exit-code.ts";
 import type { UnitSource } from "./unit-source.ts";
@@ -71,6 +72,10 @@ export function planCreate(input: CreateInput): CreatePlan {
     if (plan.warning !== undefined) warnings.push(plan.warning);
     if (plan.note !== undefined) notes.push(plan.note);
     if (plan.change !== undefined) changes.push(plan.change);
+    if (plan.change?.type === "submit" && plan.manifest?.lenient === true) {
+      const report = validateManifest(source.name, plan.manifest);
+      for (const warning of report.warnings) warnings.push(`WARNING: ${problemText(warning)}`);
+    }
     if (plan.manifest !== undefined) manifests.set(source.name, manifestHash(plan.manifest));
   }
   return { exit, errors, warnings, notes, changes, manifests };
@@ -99,11 +104,20 @@ function planNew({ verb, registered }: CreateInput, source: UnitSource): UnitPla
   const stored = templateName === undefined ? undefined : registered.get(templateName);
   const desired = verb === "submit" ? {} : { desired: DESIRED_OF_VERB[verb] };
   if (own === undefined && stored !== undefined) {
+    const shared = template && manifestHash(template.shared);
     const text =
-      template !== undefined && manifestHash(template.manifest) !== stored.manifest
+      template !== undefined && shared !== stored.manifest
         ? differsText(stored.name, template.path, true)
         : undefined;
     if (text !== undefined && verb === "submit") return refused(text);
+    if (
+      template !== undefined &&
+      text === undefined &&
+      shared !== manifestHash(template.manifest)
+    ) {
+      // The instance has drop-ins of its own, of which the registry's template knows nothing.
+      return submitted({ name, manifest: template.manifest, desired });
+    }
     return {
       type: "planned",
       change: { type: "submit", name, ...desired },
@@ -111,14 +125,21 @@ function planNew({ verb, registered }: CreateInput, source: UnitSource): UnitPla
     };
   }
   const manifest = own ?? template?.manifest;
-  if (manifest !== undefined) {
-    return { type: "planned", change: { type: "submit", name, ...manifest, ...desired }, manifest };
-  }
+  if (manifest !== undefined) return submitted({ name, manifest, desired });
   const what =
     templateName === undefined
       ? `unable to find Unit(${name})`
       : `failed getting Unit(${name}) from template: unable to find template Unit(${templateName})`;
   return refused(`Error creating units: ${what} in Registry or on filesystem`, EXIT_NOT_FOUND);
+}
+
+function submitted(unit: {
+  readonly name: string;
+  readonly manifest: Manifest;
+  readonly desired: { readonly desired?: DesiredState };
+}): UnitPlan {
+  const { name, manifest, desired } = unit;
+  return { type: "planned", change: { type: "submit", name, ...manifest, ...desired }, manifest };
 }
 
 /** Without --replace the registry's content stands, whatever is on disk. */

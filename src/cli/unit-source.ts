@@ -17,29 +17,44 @@ export interface UnitSource {
 export interface LocalTemplate {
   readonly name: string;
   readonly path: string;
+  /** With the drop-ins of the template alone, as the registry has it under the template's name. */
+  readonly shared: Manifest;
+  /** What the instance is made of: its own drop-ins count besides. */
   readonly manifest: Manifest;
 }
 
-/** Sources of all arguments, each unit once, in order. */
-export async function readSources(args: readonly string[]): Promise<readonly UnitSource[]> {
+/** Sources of all arguments, each unit once, in order. `lenient`: see Manifest. */
+export async function readSources(
+  args: readonly string[],
+  { lenient = false }: { readonly lenient?: boolean | undefined } = {},
+): Promise<readonly UnitSource[]> {
   const sources = new Map<string, UnitSource>();
   for (const argument of args) {
-    const source = await readSource(argument);
+    const source = await readSource(argument, lenient);
     if (!sources.has(source.name)) sources.set(source.name, source);
   }
   return [...sources.values()];
 }
 
-async function readSource(argument: string): Promise<UnitSource> {
+async function readSource(argument: string, lenient: boolean): Promise<UnitSource> {
   const name = mangleUnitName(argument);
   const path = join(dirname(argument), name);
-  const own = await readManifest(path, [`${path}.d`]);
-  const templateName = own === undefined ? templateOf(name) : undefined;
-  if (templateName === undefined) return { name, path, own, template: undefined };
+  const read = async (file: string, ...dropInDirectories: readonly string[]) => {
+    const manifest = await readManifest(file, dropInDirectories);
+    return manifest && lenient ? { ...manifest, lenient } : manifest;
+  };
+  const templateName = templateOf(name);
+  if (templateName === undefined) {
+    return { name, path, own: await read(path, `${path}.d`), template: undefined };
+  }
   const templatePath = join(dirname(argument), templateName);
-  // As systemd does it: drop-ins of the instance count besides those of the template.
-  const manifest = await readManifest(templatePath, [`${templatePath}.d`, `${path}.d`]);
-  const template = manifest && { name: templateName, path: templatePath, manifest };
+  // As systemd does it: an instance's drop-ins count besides those of its template, whichever file it has.
+  const own = await read(path, `${templatePath}.d`, `${path}.d`);
+  if (own !== undefined) return { name, path, own, template: undefined };
+  const shared = await read(templatePath, `${templatePath}.d`);
+  const manifest = await read(templatePath, `${templatePath}.d`, `${path}.d`);
+  const template = shared &&
+    manifest && { name: templateName, path: templatePath, shared, manifest };
   return { name, path, own, template };
 }
 

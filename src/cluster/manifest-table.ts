@@ -45,8 +45,11 @@ export class ManifestTable {
   /** Gives the units for which something may have changed. */
   set(manifest: string, value: FactValue<Manifest>): readonly string[] {
     const entry = this.#entry(manifest);
-    // The key is the hash of the content: a readable one never turns into another.
-    const same = isReadable(entry.value) && isReadable(value);
+    // The key is the hash of the content: a readable one never turns into another. How it is read may change.
+    const same =
+      isReadable(entry.value) &&
+      isReadable(value) &&
+      entry.value.record.lenient === value.record.lenient;
     entry.value = value;
     this.#settle(manifest, entry);
     if (same) return [];

@@ -5,13 +5,14 @@ import type { DesiredState } from "../units/unit-state.ts";
 export type UnitChange =
   /**
    * Makes the unit exist with this content. Without `content` an instance takes its template's. An existing unit with other content is
-   * left alone (`differs`) unless `replace`. `desired` is set too when given; a new unit without it is inactive.
+   * left alone (`differs`) unless `replace`. `lenient`: unknown options and malformed metadata in [X-Fleet] are passed over. `desired` is set too when given; a new unit without it is inactive.
    */
   | {
       readonly type: "submit";
       readonly name: string;
       readonly content?: string;
       readonly dropIns?: readonly DropIn[];
+      readonly lenient?: boolean;
       readonly desired?: DesiredState;
       readonly replace?: boolean;
     }

@@ -35,6 +35,7 @@ export function checkChanges(changes: readonly UnitChange[]): ChangesCheck {
     const manifest = checkManifest(change.name, {
       content: change.content,
       dropIns: change.dropIns ?? [],
+      lenient: change.lenient === true,
     });
     if (manifest.type === "invalid") return { ...manifest, name: change.name };
     checked.push({ change, manifest });

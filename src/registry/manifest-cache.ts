@@ -51,9 +51,10 @@ export class ManifestCache {
       const chunk = unknown.slice(first, first + KEYS_PER_READ);
       const keys = chunk.map((hash) => this.#keys.file(hash));
       for (const { key, value } of (await this.#store.readKeys({ keys }, call)).items) {
-        const { content, dropIns } = decodeRecord(manifestRecord, key, value);
+        const { content, dropIns, lenient } = decodeRecord(manifestRecord, key, value);
         const manifest = {
           content,
+          ...(lenient === true ? { lenient } : {}),
           dropIns: dropIns.map(({ name, content }) => ({ name, content })),
         };
         const hash = key.slice(this.#keys.file("").length);

@@ -34,6 +34,8 @@ export type UnitRecord = v.InferOutput<typeof unitRecord>;
 export const manifestRecord = v.looseObject({
   content: text,
   dropIns: v.array(v.looseObject({ name: text, content: text })),
+  /** How [X-Fleet] is read; no part of the hash. */
+  lenient: v.exactOptional(v.boolean()),
 });
 
 /** `machines/<id>`, bound to the machine's lease: its presence. */

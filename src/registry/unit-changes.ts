@@ -221,11 +221,13 @@ export class UnitChanges {
     const keys = [...files.keys()].map((hash) => this.#keys.file(hash));
     const there = keys.length === 0 ? [] : (await this.#store.readKeys({ keys }, call)).items;
     const revisions = new Map(there.map(({ key, createRevision }) => [key, createRevision]));
-    for (const { hash, encoded } of files.values()) {
+    for (const { hash, encoded, manifest } of files.values()) {
       const key = this.#keys.file(hash);
       const revision = revisions.get(key);
       // In one transaction with the unit, so that whoever collects unused files never takes one that is about to be named.
-      if (revision === undefined) operations.push({ type: "put", key, value: encoded });
+      // A lenient one may be there as a strict one, from a unit for which that does.
+      if (revision === undefined || manifest.lenient)
+        operations.push({ type: "put", key, value: encoded });
       else comparisons.push({ type: "created-at", key, revision });
     }
     try {

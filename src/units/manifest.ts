@@ -25,7 +25,7 @@ export interface DropIn {
   readonly content: string;
 }
 
-/** Of the unit file and its drop-ins together: etcd takes requests of 1.5 MiB. */
+/** Of the unit file and its drop-ins together, as JSON: etcd takes requests of 1.5 MiB. */
 export const MANIFEST_BYTES_MAX = 1024 * 1024;
 
 export const DROP_INS_MAX = 100;
@@ -138,6 +138,9 @@ function dropInNameProblems(dropIns: readonly DropIn[]): readonly string[] {
   for (const { name } of dropIns) {
     if (!/^[^./\s\p{Cc}][^/\p{Cc}]*\.conf$/u.test(name) || Buffer.byteLength(name) > 255) {
       problems.push(`drop-in ${excerpt(name)}: the name has to be like 10-name.conf, without "/"`);
+    } else if (/^[0-9]+-fleet-ts/.test(name)) {
+      // The agent's own, beside ours: see OWN_DROP_IN.
+      problems.push(`drop-in ${excerpt(name)}: names like 50-fleet-ts.conf belong to fleet-ts`);
     } else if (seen.has(name)) {
       problems.push(`drop-in ${excerpt(name)} is there twice`);
     }
@@ -150,11 +153,7 @@ function sizeProblem(manifest: Manifest): string | undefined {
   if (manifest.dropIns.length > DROP_INS_MAX) {
     return `the unit has ${manifest.dropIns.length} drop-ins, more than ${DROP_INS_MAX}`;
   }
-  const texts = manifest.dropIns.flatMap(({ name, content }) => [name, content]);
-  const bytes = [manifest.content, ...texts].reduce(
-    (sum, text) => sum + Buffer.byteLength(text),
-    0,
-  );
+  const bytes = Buffer.byteLength(JSON.stringify(manifest));
   return bytes > MANIFEST_BYTES_MAX
     ? `unit file and drop-ins have ${bytes} bytes, more than ${MANIFEST_BYTES_MAX}`
     : undefined;

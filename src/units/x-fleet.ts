@@ -118,7 +118,7 @@ function readOption(
   const { option, file, unitName } = line;
   const rule = optionRule(option.name);
   if (rule === undefined) return [{ message: unknownOption(option.name), droppedByFleet: true }];
-  const finding = (message: string, part?: string): Finding => ({
+  const finding = (message: string, value?: string): Finding => ({
     message,
     droppedByFleet: part !== undefined && rule.droppedByFleet?.(part) === true,
   });
@@ -141,7 +141,7 @@ function readOption(
   for (const part of parts) {
     const read = readValue(part, rule, unitName);
     if ("problem" in read)
-      findings.push(finding(`${option.name}=${shortened(part)}: ${read.problem}`, part));
+      findings.push(finding(`${option.name}=${shortened(part)}: ${read.problem}`, read.value));
     else if (list.length < VALUES_MAX) list.push({ value: read.value, option, file });
     else return [...findings, finding(`${option.name}=: more than ${VALUES_MAX} values`)];
     if (findings.length === PROBLEMS_MAX) break;
@@ -153,7 +153,7 @@ function readValue(
   part: string,
   rule: OptionRule,
   unitName: string,
-): { readonly value: string } | { readonly problem: string } {
+): { readonly value: string } | { readonly value?: string; readonly problem: string } {
   const tooLong = { problem: `longer than ${VALUE_LENGTH_MAX} characters` };
   if (part.length > VALUE_LENGTH_MAX) return tooLong;
   const text = expandNameSpecifiers(part, unitName);
@@ -163,7 +163,7 @@ function readValue(
   if (specifier !== undefined) return { problem: machineSpecifierRefused(specifier) };
   const value = rule.machineSpecifiers === true ? text : plainText(text);
   const problem = rule.check(value, unitName);
-  return problem === undefined ? { value } : { problem };
+  return problem === undefined ? { value } : { value, problem };
 }
 
 /** Above all for MachineOf=, where it would be a circle. */

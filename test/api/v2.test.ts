@@ -105,12 +105,12 @@ const INVALID: readonly (readonly [name: string, change: unknown, message: RegEx
       content: CONTENT,
       dropIns: [{ name: "../a.conf", content: "" }],
     },
-    /invalid drop-in name/,
+    /drop-in "\.\.\/a\.conf": the name has to be/,
   ],
   [
     "too large",
     { type: "submit", name: "b.service", content: `[Unit]\n${"#x\n".repeat(400_000)}` },
-    /larger than 1024 KiB/,
+    /more than 1048576/,
   ],
 ];
 

@@ -11,8 +11,11 @@ import { unit } from "./views.ts";
 const OLD: Manifest = { content: "[Service]\nExecStart=/old\n", dropIns: [] };
 const NEW: Manifest = { content: "[Service]\nExecStart=/new\n", dropIns: [] };
 
-function source(name: string, files: { own?: Manifest; template?: Manifest } = {}): UnitSource {
-  const { own, template } = files;
+function source(
+  name: string,
+  files: { own?: Manifest; template?: Manifest; shared?: Manifest } = {},
+): UnitSource {
+  const { own, template, shared } = files;
   return {
     name,
     path: `units/${name}`,
@@ -20,6 +23,7 @@ function source(name: string, files: { own?: Manifest; template?: Manifest } = {
     template: template && {
       name: templateOf(name) ?? "",
       path: `units/${templateOf(name)}`,
+      shared: shared ?? template,
       manifest: template,
     },
   };
@@ -60,6 +64,31 @@ test("an instance takes its own file, else the registry's template, else the one
   assert.equal(content({ template: OLD }, [template]), undefined);
   assert.equal(content({}, [template]), undefined);
   assert.equal(content({ template: OLD }, []), OLD.content);
+});
+
+test("an instance's own drop-ins are sent, though the registry has its template", () => {
+  const stored = registered("a@.service", "inactive");
+  const manifest = { ...OLD, dropIns: [{ name: "own.conf", content: "[Service]\nA=1\n" }] };
+  const sources = [source("a@1.service", { template: manifest, shared: OLD })];
+  assert.deepEqual(plan("start", sources, [stored]).changes, [
+    { type: "submit", name: "a@1.service", ...manifest, desired: "launched" },
+  ]);
+  const changed = plan(
+    "submit",
+    [source("a@1.service", { template: manifest, shared: NEW })],
+    [stored],
+  );
+  assert.match(changed.errors[0] ?? "", /^Unit a@\.service in registry differs/);
+});
+
+test("a unit that is sent leniently comes with a warning for each thing passed over", () => {
+  const old = { content: "[X-Fleet]\nX-Peers=a\n[Service]\n", dropIns: [] };
+  const lenient = plan("submit", [source("a.service", { own: { ...old, lenient: true } })]);
+  assert.deepEqual(lenient.changes, [{ type: "submit", name: "a.service", ...old, lenient: true }]);
+  assert.deepEqual(lenient.warnings, [
+    'WARNING: a.service:2:1: unrecognized requirement in [X-Fleet] section: "X-Peers"',
+  ]);
+  assert.deepEqual(plan("submit", [source("a.service", { own: old })]).warnings, []);
 });
 
 test("what is neither on disk nor in the registry is not found, and nothing is sent", () => {

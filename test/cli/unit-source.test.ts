@@ -52,6 +52,13 @@ test("an instance without a file has its template's, and drop-ins of both", asyn
   assert.deepEqual(source?.template, {
     name: "a@.service",
     path: join(directory, "a@.service"),
+    shared: {
+      content: "template",
+      dropIns: [
+        { name: "10.conf", content: "of all" },
+        { name: "20.conf", content: "of all" },
+      ],
+    },
     manifest: {
       content: "template",
       dropIns: [
@@ -84,4 +91,22 @@ test("what is there but cannot be read is an error, not an absent file", async (
   });
   await assert.rejects(readSources([join(directory, "latin")]), /cannot read .*latin\.service/);
   await assert.rejects(readSources([join(directory, "folder")]), /cannot read .*folder\.service/);
+});
+
+test("an instance with a file of its own has the template's drop-ins too, as systemd gives it", async (context) => {
+  const directory = await directoryWith(context, {
+    "a@1.service": "own",
+    "a@.service.d/10.conf": "of all",
+    "a@.service.d/20.conf": "of all",
+    "a@1.service.d/20.conf": "of this one",
+  });
+  const [source] = await readSources([join(directory, "a@1")], { lenient: true });
+  assert.deepEqual(source?.own, {
+    content: "own",
+    dropIns: [
+      { name: "10.conf", content: "of all" },
+      { name: "20.conf", content: "of this one" },
+    ],
+    lenient: true,
+  });
 });

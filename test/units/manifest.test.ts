@@ -130,6 +130,25 @@ const REFUSED: readonly (readonly [
   ),
 ];
 
+test("validateManifest() refuses a drop-in that would take the place of the agent's own", () => {
+  assert.deepEqual(errorsOf(SERVICE, { "50-fleet-ts.conf": "" }), [
+    'web.service: drop-in "50-fleet-ts.conf": names like 50-fleet-ts.conf belong to fleet-ts',
+  ]);
+});
+
+test("validateManifest() warns of what a lenient manifest passes over, and of nothing else", () => {
+  const old = manifest(`${SERVICE}[X-Fleet]\nX-Peers=a\nMachineMetadata=b\n`);
+  const warned = ({ warnings }: ReturnType<typeof validateManifest>) => warnings.map(problemText);
+  assert.equal(validateManifest("a.service", old).errors.length, 2);
+  const report = validateManifest("a.service", { ...old, lenient: true });
+  assert.deepEqual(report.errors, []);
+  assert.deepEqual(report.requirements, NO_REQUIREMENTS);
+  assert.match(warned(report)[0] ?? "", /^a\.service:6:1: unrecognized requirement/);
+  assert.match(warned(report)[1] ?? "", /^a\.service:7:1: MachineMetadata=b: /);
+  assert.deepEqual(warned(validateManifest("a.service", { ...old, lenient: false })), []);
+  assert.equal(manifestHash(old), manifestHash({ ...old, lenient: true }));
+});
+
 for (const [what, unit, content, dropIns, error] of REFUSED) {
   test(`validateManifest() refuses ${what}`, () => {
     assert.deepEqual(errorsOf(content, dropIns, unit), [error]);
@@ -145,7 +164,7 @@ test("validateManifest() refuses two drop-ins of one name", () => {
 test("validateManifest() refuses more than it can store, without reading it", () => {
   const filler = `# ${"x".repeat(98)}\n`.repeat(MANIFEST_BYTES_MAX / 100);
   assert.deepEqual(errorsOf(filler), [
-    `web.service: unit file and drop-ins have ${Buffer.byteLength(filler)} bytes, more than 1048576`,
+    `web.service: unit file and drop-ins have ${JSON.stringify(manifest(filler)).length} bytes, more than 1048576`,
   ]);
   assert.equal(errorsOf(SERVICE, { "a.conf": filler }).length, 1);
   const many = Object.fromEntries(

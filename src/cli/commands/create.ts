@@ -1,7 +1,7 @@
 import type { Goal } from "../../cluster/progress.ts";
 import { isFleetError } from "../../runtime/errors.ts";
 import { templateOf } from "../../units/unit-name.ts";
-import { type CommandRun, type Context, fetchLegend } from "../context.ts";
+import { type CommandOptions, type CommandRun, type Context, fetchLegend } from "../context.ts";
 import { EXIT_DONE, EXIT_FAILED, EXIT_USAGE, worstExit } from "../exit-code.ts";
 import { ApiError } from "../http-client.ts";
 import { type CreateVerb, DESIRED_OF_VERB, planCreate } from "../plan-create.ts";
@@ -29,7 +29,7 @@ async function create(command: {
   readonly options: Parameters<CommandRun>[2];
 }): Promise<number> {
   const { context, verb, options } = command;
-  const sources = await readSourcesOrSay(context, command.args);
+  const sources = await readSourcesOrSay(context, command.args, options);
   if (sources === undefined) return EXIT_FAILED;
   const registered = await context.client.unitsNamed(namesToLookUp(sources));
   const plan = planCreate({ verb, replace: options.replace === true, sources, registered });
@@ -104,9 +104,10 @@ export function outlookOfStart({ goal, progress }: Tracked): string | undefined 
 async function readSourcesOrSay(
   context: Context,
   args: readonly string[],
+  options: CommandOptions,
 ): Promise<readonly UnitSource[] | undefined> {
   try {
-    return await readSources(args);
+    return await readSources(args, options);
   } catch (error) {
     if (!isFleetError(error, "host-io")) throw error;
     context.err(`Error creating units: ${error.message}`);

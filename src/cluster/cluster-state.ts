@@ -1,16 +1,19 @@
-import { type Dirty, newDirty } from "./dirty.ts";
+import type { Dirty } from "./dirty.ts";
 import {
   emptyMachine,
   emptyUnit,
+  including,
   isEmptyMachine,
   isEmptyUnit,
   isNameTaken,
-  isOpen,
   knownConstraints,
   type MachineEntry,
   type MutableMachine,
   type MutableUnit,
+  machinesOf,
+  noting,
   type UnitEntry,
+  without,
 } from "./entries.ts";
 import type {
   AssignmentSpec,
@@ -26,11 +29,13 @@ import type {
   UnitSpec,
   Versioned,
 } from "./facts.ts";
-import { LoadIndex, position } from "./load-index.ts";
-import { effectiveMetadata, isMachineNamed } from "./machine.ts";
+import type { InstanceIndex } from "./instances.ts";
+import { position } from "./load-index.ts";
+import { isMachineNamed } from "./machine.ts";
 import { ManifestTable, type RequirementsReader, type UnusedManifest } from "./manifest-table.ts";
 import { isOtherStart, MoveIndex } from "./move-index.ts";
-import { conflicts, hasPatterns, type Neighbour, replaces } from "./relations.ts";
+import { Occupancy } from "./occupancy.ts";
+import type { OpenMachines } from "./open-machines.ts";
 import { TieIndex } from "./tie-index.ts";
 
 /**
@@ -47,10 +52,15 @@ export class ClusterState {
   readonly #ties = new TieIndex();
   readonly #moves = new MoveIndex();
   readonly #manifests: ManifestTable;
-  readonly #byLoad = new LoadIndex();
+  readonly #occupancy: Occupancy;
 
   constructor(readRequirements: RequirementsReader) {
     this.#manifests = new ManifestTable(readRequirements);
+    this.#occupancy = new Occupancy({
+      machines: this.#machines,
+      manifests: this.#manifests,
+      ties: this.#ties,
+    });
   }
 
   unit(name: string): UnitEntry | undefined {
@@ -82,8 +92,12 @@ export class ClusterState {
   }
 
   /** Machines that take new units, least loaded first. */
-  get openByLoad(): Iterable<string> {
-    return this.#byLoad;
+  get openMachines(): Pick<OpenMachines, "byLoad" | "classes"> {
+    return this.#occupancy.open;
+  }
+
+  get instances(): Pick<InstanceIndex, "countOn" | "spread"> {
+    return this.#occupancy.instances;
   }
 
   /** Machines that are drained, and which units have left which machine and are still on their way. */
@@ -109,8 +123,8 @@ export class ClusterState {
     return this.#manifests.unused(countMax);
   }
 
-  /** Takes over one fact; what it concerns is added to `dirty`. */
-  apply(fact: ClusterFact, dirty: Dirty = newDirty()): void {
+  /** Takes over one fact; what it concerns is added to `dirty`, if that is asked. */
+  apply(fact: ClusterFact, dirty?: Dirty): void {
     switch (fact.kind) {
       case "unit":
         this.#applyUnit(this.#unit(fact.unit), fact.value, dirty);
@@ -150,12 +164,11 @@ export class ClusterState {
     }
   }
 
-  #applyUnit(unit: MutableUnit, value: FactValue<UnitSpec>, dirty: Dirty): void {
-    dirty.units.add(unit.name);
-    if (!this.#note(unit, "unit", value, dirty)) return;
+  #applyUnit(unit: MutableUnit, value: FactValue<UnitSpec>, dirty: Dirty | undefined): void {
+    dirty?.units.add(unit.name);
+    if (!this.#note(unit, ["unit"], value, dirty)) return;
     const next = readable(value);
-    const before = unit.unit;
-    this.#count(unit.name, before?.record.manifest, next?.record.manifest);
+    this.#countOwn(unit, next?.record.manifest);
     unit.unit = next;
     if (next?.record.global === true) this.#globals.add(unit.name);
     else this.#globals.delete(unit.name);
@@ -164,9 +177,9 @@ export class ClusterState {
   }
 
   /** The unit's record or manifest changed: whoever is tied to it, before or now, is concerned. */
-  #refreshConstraints(unit: MutableUnit, dirty: Dirty): void {
-    dirty.units.add(unit.name);
-    this.#ties.markTied(unit, dirty);
+  #refreshConstraints(unit: MutableUnit, dirty: Dirty | undefined): void {
+    dirty?.units.add(unit.name);
+    if (dirty !== undefined) this.#ties.markTied(unit, dirty);
     const before = knownConstraints(unit);
     unit.constraints =
       unit.unit === undefined
@@ -178,66 +191,81 @@ export class ClusterState {
       this.#ties.setConstraints(unit.name, before, after);
     }
     this.#ties.refreshWaiting(unit, before);
-    this.#ties.markTied(unit, dirty);
+    if (dirty !== undefined) this.#ties.markTied(unit, dirty);
     for (const machineId of machinesOf(unit)) {
-      const machine = this.#machine(machineId);
-      this.#markRelated(machine, unit.name, dirty);
-      this.#refreshOccupant(machine, unit);
-      this.#markRelated(machine, unit.name, dirty);
+      this.#occupancy.refresh(this.#machine(machineId), unit, { dirty, belongs: true });
     }
   }
 
-  #applyMachine(machine: MutableMachine, value: FactValue<MachineSpec>, dirty: Dirty): void {
+  #applyMachine(
+    machine: MutableMachine,
+    value: FactValue<MachineSpec>,
+    dirty: Dirty | undefined,
+  ): void {
     const wasOpaque = machine.unreadable.size > 0;
-    if (note(machine.unreadable, "machine", value)) {
-      const before = machine.presence;
-      machine.presence = readable(value);
-      if (!wasOpaque && isSamePresence(before, machine.presence)) return;
+    const before = machine.presence;
+    machine.unreadable = noting(machine.unreadable, "machine", value === "unreadable");
+    if (value !== "unreadable") {
+      machine.presence = value;
+      if (!wasOpaque && isSamePresence(before, value)) return;
     }
-    this.#machineChanged(machine, dirty);
+    this.#machineChanged(machine, before, dirty);
   }
 
-  #applyOperator(machine: MutableMachine, value: FactValue<OperatorSpec>, dirty: Dirty): void {
-    if (note(machine.unreadable, "operator", value)) machine.operator = readable(value);
-    this.#machineChanged(machine, dirty);
+  #applyOperator(
+    machine: MutableMachine,
+    value: FactValue<OperatorSpec>,
+    dirty: Dirty | undefined,
+  ): void {
+    machine.unreadable = noting(machine.unreadable, "operator", value === "unreadable");
+    if (value !== "unreadable") machine.operator = value;
+    this.#machineChanged(machine, machine.presence, dirty);
   }
 
-  #applyRoster(machine: MutableMachine, value: FactValue<object>, dirty: Dirty): void {
+  #applyRoster(machine: MutableMachine, value: FactValue<object>, dirty: Dirty | undefined): void {
     const inRoster = value !== undefined;
     machine.rosterRevision = readable(value)?.modRevision ?? 0;
     if (machine.inRoster === inRoster) return;
     machine.inRoster = inRoster;
-    this.#machineChanged(machine, dirty);
+    this.#machineChanged(machine, machine.presence, dirty);
   }
 
-  #machineChanged(machine: MutableMachine, dirty: Dirty): void {
-    dirty.machines.add(machine.id);
-    machine.metadata = effectiveMetadata(machine.presence?.record, machine.operator?.record);
+  #machineChanged(
+    machine: MutableMachine,
+    before: MachineEntry["presence"],
+    dirty: Dirty | undefined,
+  ): void {
+    dirty?.machines.add(machine.id);
+    this.#occupancy.machineChanged(machine, before);
     this.#moves.setDraining(machine);
-    this.#refreshLoad(machine);
     this.#tidyMachine(machine);
   }
 
-  #applyPlacement(unit: MutableUnit, value: FactValue<PlacementSpec>, dirty: Dirty): void {
-    dirty.units.add(unit.name);
-    if (!this.#note(unit, "placement", value, dirty)) return;
+  #applyPlacement(
+    unit: MutableUnit,
+    value: FactValue<PlacementSpec>,
+    dirty: Dirty | undefined,
+  ): void {
+    dirty?.units.add(unit.name);
+    if (!this.#note(unit, ["placement"], value, dirty)) return;
     const before = unit.placement?.record.machine;
     const beforeFrom = unit.placement?.record.moving?.from;
     unit.placement = readable(value);
     const after = unit.placement?.record.machine;
-    this.#ties.markTied(unit, dirty);
+    if (dirty !== undefined) this.#ties.markTied(unit, dirty);
     if (before !== undefined && before !== after) {
       const machine = this.#machine(before);
       machine.placed.delete(unit.name);
-      this.#occupancyChanged(machine, unit, dirty);
+      this.#occupancyChanged(machine, unit, { dirty, belongs: true });
     }
     if (after !== undefined) {
       const machine = this.#machine(after);
       machine.placed.add(unit.name);
-      this.#occupancyChanged(machine, unit, dirty);
+      this.#occupancyChanged(machine, unit, { dirty, belongs: true });
     }
     const left = this.#moves.setFrom(unit, beforeFrom);
-    if (left !== undefined) this.#moves.markNext(left, this.#machines.get(left), dirty);
+    if (left !== undefined && dirty !== undefined)
+      this.#moves.markNext(left, this.#machines.get(left), dirty);
     this.#tidyUnit(unit);
   }
 
@@ -245,23 +273,26 @@ export class ClusterState {
     machineId: string,
     unit: MutableUnit,
     value: FactValue<AssignmentSpec>,
-    dirty: Dirty,
+    dirty: Dirty | undefined,
   ): void {
-    dirty.units.add(unit.name);
-    if (!this.#note(unit, `assignment ${machineId}`, value, dirty)) return;
+    dirty?.units.add(unit.name);
+    if (!this.#note(unit, ["assignment", machineId], value, dirty)) return;
     const machine = this.#machine(machineId);
     const before = machine.assignments.get(unit.name);
     const next = readable(value);
-    this.#count(unit.name, before?.record.manifest, next?.record.manifest);
+    this.#countHeld(unit, before?.record.manifest, next?.record.manifest);
     if (next === undefined) {
       machine.assignments.delete(unit.name);
-      unit.assignedTo.delete(machineId);
+      unit.assignedTo = without(unit.assignedTo, machineId);
     } else {
       machine.assignments.set(unit.name, next);
-      unit.assignedTo.add(machineId);
+      unit.assignedTo = including(unit.assignedTo, machine);
     }
-    if ((before === undefined) !== (next === undefined)) this.#ties.markTied(unit, dirty);
-    this.#occupancyChanged(machine, unit, dirty);
+    const isOther = (before === undefined) !== (next === undefined);
+    if (isOther && dirty !== undefined) this.#ties.markTied(unit, dirty);
+    // A unit that is not global belongs where it is placed.
+    const belongs = isOther && unit.unit?.record.global === true;
+    this.#occupancyChanged(machine, unit, { dirty, belongs });
     this.#tidyUnit(unit);
   }
 
@@ -269,19 +300,19 @@ export class ClusterState {
     machineId: string,
     unit: MutableUnit,
     value: FactValue<StateSpec>,
-    dirty: Dirty,
+    dirty: Dirty | undefined,
   ): void {
-    if (!this.#note(unit, `state ${machineId}`, value, dirty)) return;
+    if (!this.#note(unit, ["state", machineId], value, dirty)) return;
     const machine = this.#machine(machineId);
     const before = machine.states.get(unit.name);
     const next = readable(value);
-    this.#count(unit.name, before?.record.manifest, next?.record.manifest);
+    this.#countHeld(unit, before?.record.manifest, next?.record.manifest);
     if (next === undefined) {
       machine.states.delete(unit.name);
-      unit.statesOn.delete(machineId);
+      unit.statesOn = without(unit.statesOn, machineId);
     } else {
       machine.states.set(unit.name, next);
-      unit.statesOn.add(machineId);
+      unit.statesOn = including(unit.statesOn, machine);
     }
     // What else systemd says changes often and decides nothing here, but for units that move.
     if (
@@ -290,23 +321,23 @@ export class ClusterState {
       (before === undefined) !== (next === undefined) ||
       isNameTaken(before) !== isNameTaken(next)
     ) {
-      dirty.units.add(unit.name);
+      dirty?.units.add(unit.name);
       // A group leaves a machine when the last of its members has stopped there.
-      this.#ties.markTied(unit, dirty);
-      this.#occupancyChanged(machine, unit, dirty);
+      if (dirty !== undefined) this.#ties.markTied(unit, dirty);
+      this.#occupancyChanged(machine, unit, { dirty, belongs: false });
     } else if (this.#moves.isMoving(unit, machineId) && isOtherStart(before, next)) {
-      dirty.units.add(unit.name);
+      dirty?.units.add(unit.name);
     }
     this.#tidyUnit(unit);
   }
 
-  #applyBlocked(unit: MutableUnit, value: FactValue<BlockedSpec>, dirty: Dirty): void {
-    if (!this.#note(unit, "blocked", value, dirty)) return;
+  #applyBlocked(unit: MutableUnit, value: FactValue<BlockedSpec>, dirty: Dirty | undefined): void {
+    if (!this.#note(unit, ["blocked"], value, dirty)) return;
     const was = unit.blocked !== undefined;
     unit.blocked = readable(value);
     const is = unit.blocked !== undefined;
     if (was && !is) {
-      dirty.units.add(unit.name);
+      dirty?.units.add(unit.name);
       this.#blocked.delete(unit.name);
     } else if (is && !was) {
       this.#blocked.add(unit.name);
@@ -315,69 +346,50 @@ export class ClusterState {
     this.#tidyUnit(unit);
   }
 
-  #applyHistory(unit: MutableUnit, value: FactValue<HistorySpec>, dirty: Dirty): void {
-    if (this.#note(unit, "history", value, dirty)) unit.history = readable(value);
+  #applyHistory(unit: MutableUnit, value: FactValue<HistorySpec>, dirty: Dirty | undefined): void {
+    if (this.#note(unit, ["history"], value, dirty)) unit.history = readable(value);
     this.#tidyUnit(unit);
   }
 
-  #applyMove(unit: MutableUnit, value: FactValue<MoveSpec>, dirty: Dirty): void {
-    if (this.#note(unit, "move", value, dirty)) unit.move = readable(value);
-    if (unit.move !== undefined) dirty.units.add(unit.name);
+  #applyMove(unit: MutableUnit, value: FactValue<MoveSpec>, dirty: Dirty | undefined): void {
+    if (this.#note(unit, ["move"], value, dirty)) unit.move = readable(value);
+    if (unit.move !== undefined) dirty?.units.add(unit.name);
     this.#tidyUnit(unit);
   }
 
-  /** Whoever has to do with the unit on this machine, or waits for its place, is concerned, before and after. */
-  #occupancyChanged(machine: MutableMachine, unit: MutableUnit, dirty: Dirty): void {
-    this.#markRelated(machine, unit.name, dirty);
-    this.#refreshOccupant(machine, unit);
-    this.#markRelated(machine, unit.name, dirty);
+  #occupancyChanged(
+    machine: MutableMachine,
+    unit: MutableUnit,
+    options: { readonly dirty: Dirty | undefined; readonly belongs: boolean },
+  ): void {
+    this.#occupancy.refresh(machine, unit, options);
     this.#tidyMachine(machine);
   }
 
-  #refreshOccupant(machine: MutableMachine, unit: MutableUnit): void {
-    const assignment = machine.assignments.get(unit.name);
-    const state = machine.states.get(unit.name);
-    const held = state !== undefined && !isNameTaken(state);
-    if (assignment === undefined && !held && !machine.placed.has(unit.name)) {
-      machine.occupants.delete(unit.name);
-      machine.guarded.delete(unit.name);
-    } else {
-      const neighbour = this.#neighbour(unit, [
-        assignment?.record.manifest,
-        held ? state.record.manifest : undefined,
-      ]);
-      machine.occupants.set(unit.name, neighbour);
-      if (neighbour.constraints.some(hasPatterns)) machine.guarded.add(unit.name);
-      else machine.guarded.delete(unit.name);
+  /** A manifest is in use by the unit's own record, and by assignments and states that name another than that does. */
+  #countOwn(unit: MutableUnit, after: string | undefined): void {
+    const before = unit.unit?.record.manifest;
+    if (before === after) return;
+    const held: (string | undefined)[] = [];
+    for (const id of unit.assignedTo) {
+      held.push(this.#machines.get(id)?.assignments.get(unit.name)?.record.manifest);
     }
-    this.#refreshLoad(machine);
+    for (const id of unit.statesOn) {
+      held.push(this.#machines.get(id)?.states.get(unit.name)?.record.manifest);
+    }
+    for (const manifest of held) {
+      if (manifest === before) this.#count(unit.name, undefined, before);
+    }
+    this.#count(unit.name, before, after);
+    for (const manifest of held) {
+      if (manifest === after) this.#count(unit.name, after, undefined);
+    }
   }
 
-  #neighbour(unit: MutableUnit, manifests: readonly (string | undefined)[]): Neighbour {
+  #countHeld(unit: MutableUnit, before: string | undefined, after: string | undefined): void {
+    if (before === after) return;
     const own = unit.unit?.record.manifest;
-    const others = manifests.filter((hash) => hash !== undefined && hash !== own);
-    if (others.length === 0) return unit.self;
-    const constraints = [...unit.self.constraints];
-    for (const hash of new Set(others)) {
-      const read = this.#manifests.constraints(hash ?? "", unit.name);
-      if (read.type === "known") constraints.push(read.constraints);
-    }
-    return { name: unit.name, constraints };
-  }
-
-  #markRelated(machine: MutableMachine, name: string, dirty: Dirty): void {
-    const subject = machine.occupants.get(name);
-    if (subject === undefined) return;
-    const speaks = machine.guarded.has(name);
-    for (const other of speaks ? machine.occupants.keys() : machine.guarded) {
-      const neighbour = machine.occupants.get(other);
-      if (neighbour !== undefined && areRelated(subject, neighbour)) dirty.units.add(other);
-    }
-    this.#ties.markWaiting(subject, speaks, dirty);
-  }
-
-  #refreshLoad(machine: MutableMachine): void {
-    this.#byLoad.set(machine.id, isOpen(machine) ? machine.occupants.size : undefined);
+    this.#count(unit.name, before === own ? undefined : before, after === own ? undefined : after);
   }
 
   #count(unit: string, before: string | undefined, after: string | undefined): void {
@@ -386,11 +398,19 @@ export class ClusterState {
     if (before !== undefined) this.#manifests.removeUser(before, unit);
   }
 
-  /** False: the record cannot be read, so what was known before stays. */
-  #note(unit: MutableUnit, record: string, value: FactValue<unknown>, dirty: Dirty): boolean {
-    const was = unit.unreadable.has(record);
-    if (was !== (value === "unreadable")) dirty.units.add(unit.name);
-    return note(unit.unreadable, record, value);
+  /** False: the record cannot be read, so what was known before stays. `record`: kind, and machine if there is one per machine. */
+  #note(
+    unit: MutableUnit,
+    record: readonly [string, string?],
+    value: FactValue<unknown>,
+    dirty: Dirty | undefined,
+  ): boolean {
+    const isUnreadable = value === "unreadable";
+    if (!isUnreadable && unit.unreadable.size === 0) return true;
+    const before = unit.unreadable;
+    unit.unreadable = noting(before, record.join(" "), isUnreadable);
+    if (unit.unreadable !== before) dirty?.units.add(unit.name);
+    return !isUnreadable;
   }
 
   #unit(name: string): MutableUnit {
@@ -426,24 +446,8 @@ export function everything(cluster: ClusterState): Dirty {
   return { units: new Set(cluster.units.keys()), machines: new Set() };
 }
 
-function machinesOf(unit: UnitEntry): Set<string> {
-  const machines = new Set([...unit.assignedTo, ...unit.statesOn]);
-  if (unit.placement !== undefined) machines.add(unit.placement.record.machine);
-  return machines;
-}
-
-function areRelated(one: Neighbour, other: Neighbour): boolean {
-  return conflicts(one, other) || replaces(one, other) || replaces(other, one);
-}
-
 function readable<T>(value: FactValue<T>): Versioned<T> | undefined {
   return value === "unreadable" ? undefined : value;
-}
-
-function note(unreadable: Set<string>, record: string, value: FactValue<unknown>): boolean {
-  if (value === "unreadable") unreadable.add(record);
-  else unreadable.delete(record);
-  return value !== "unreadable";
 }
 
 function isSamePresence(
@@ -454,15 +458,15 @@ function isSamePresence(
   return (
     before.createRevision === after.createRevision &&
     before.record.leaving === after.record.leaving &&
-    isSameText(before.record.automatic, after.record.automatic) &&
-    isSameText(before.record.metadata, after.record.metadata)
+    areSameValues(before.record.capacity, after.record.capacity) &&
+    areSameValues(before.record.overcommit, after.record.overcommit) &&
+    areSameValues(before.record.automatic, after.record.automatic) &&
+    areSameValues(before.record.metadata, after.record.metadata)
   );
 }
 
-function isSameText(
-  left: Readonly<Record<string, string>>,
-  right: Readonly<Record<string, string>>,
-): boolean {
-  const keys = Object.keys(left);
-  return keys.length === Object.keys(right).length && keys.every((key) => left[key] === right[key]);
+function areSameValues(left: object | undefined, right: object | undefined): boolean {
+  const one = new Map<string, unknown>(Object.entries(left ?? {}));
+  const other: readonly (readonly [string, unknown])[] = Object.entries(right ?? {});
+  return one.size === other.length && other.every(([key, value]) => one.get(key) === value);
 }

@@ -1,3 +1,4 @@
+import { type Amounts, NOTHING_RESERVED } from "./capacity.ts";
 import type {
   AssignmentSpec,
   BlockedSpec,
@@ -49,6 +50,10 @@ export interface MachineEntry {
   readonly occupants: ReadonlyMap<string, Neighbour>;
   /** Occupants that say Conflicts= or Replaces=. */
   readonly guarded: ReadonlySet<string>;
+  /** Sum of the occupants' weights. */
+  readonly load: number;
+  /** What the occupants reserve. */
+  readonly used: Amounts;
   /** Which of its records cannot be read. While there is one, nothing is put there and nothing taken away. */
   readonly unreadable: ReadonlySet<string>;
 }
@@ -103,6 +108,16 @@ export function compareAge(left: UnitEntry, right: UnitEntry): number {
         : 0;
 }
 
+/** Wherever it is placed, assigned or held. */
+export function machinesOf(unit: UnitEntry): ReadonlySet<string> {
+  const placed = unit.placement?.record.machine;
+  const { assignedTo, statesOn } = unit;
+  const isSame = statesOn.size === 0 || statesOn === assignedTo;
+  if (isSame && (placed === undefined || assignedTo.has(placed))) return assignedTo;
+  const machines = new Set([...assignedTo, ...statesOn]);
+  return placed === undefined ? machines : machines.add(placed);
+}
+
 type Writable<T> = {
   -readonly [K in keyof T]: T[K] extends ReadonlySet<infer E>
     ? Set<E>
@@ -110,9 +125,45 @@ type Writable<T> = {
       ? Map<K2, V2>
       : T[K];
 };
-/** As the cluster state keeps it. */
+/** As the cluster state keeps it. Sets of its machines are changed by `including` and `without` only. */
 export type MutableUnit = Writable<UnitEntry>;
-export type MutableMachine = Omit<Writable<MachineEntry>, "metadata"> & { metadata: Metadata };
+export type MutableMachine = Omit<Writable<MachineEntry>, "metadata" | "used"> & {
+  metadata: Metadata;
+  used: Amounts;
+  /** Of its own id only: shared by all units that are nowhere else, as almost all are. */
+  readonly alone: Set<string>;
+};
+
+const NOWHERE = new Set<string>();
+
+/** `set` with the machine: the same set if that has several, as those of less are shared. */
+export function including(set: Set<string>, machine: MutableMachine): Set<string> {
+  if (set.has(machine.id)) return set;
+  if (set.size === 0) return machine.alone;
+  return set.size === 1 ? new Set([...set, machine.id]) : set.add(machine.id);
+}
+
+export function without(set: Set<string>, machineId: string): Set<string> {
+  if (!set.has(machineId)) return set;
+  if (set.size === 1) return NOWHERE;
+  set.delete(machineId);
+  return set;
+}
+
+const NOTHING_UNREADABLE = new Set<string>();
+
+/** The set of records that cannot be read with this one in it, or not. */
+export function noting(
+  unreadable: Set<string>,
+  record: string,
+  isUnreadable: boolean,
+): Set<string> {
+  if (unreadable.has(record) === isUnreadable) return unreadable;
+  const records = new Set(unreadable);
+  if (isUnreadable) records.add(record);
+  else records.delete(record);
+  return records;
+}
 
 export function emptyUnit(name: string): MutableUnit {
   return {
@@ -124,9 +175,9 @@ export function emptyUnit(name: string): MutableUnit {
     blocked: undefined,
     history: undefined,
     move: undefined,
-    assignedTo: new Set(),
-    statesOn: new Set(),
-    unreadable: new Set(),
+    assignedTo: NOWHERE,
+    statesOn: NOWHERE,
+    unreadable: NOTHING_UNREADABLE,
   };
 }
 
@@ -143,7 +194,10 @@ export function emptyMachine(id: string): MutableMachine {
     placed: new Set(),
     occupants: new Map(),
     guarded: new Set(),
-    unreadable: new Set(),
+    load: 0,
+    used: NOTHING_RESERVED,
+    unreadable: NOTHING_UNREADABLE,
+    alone: new Set([id]),
   };
 }
 

@@ -54,6 +54,21 @@ export interface MachineSpec {
   readonly metadata: Readonly<Record<string, string>>;
   readonly format: number;
   readonly leaving: boolean;
+  /** 0: it does not know. */
+  readonly capacity: {
+    readonly cpus: number;
+    readonly memoryBytes: number;
+    readonly tasks: number;
+  };
+  /** How many times its capacity it gives away; undefined: once. */
+  readonly overcommit?: Overcommit;
+}
+
+/** By resource. */
+export interface Overcommit {
+  readonly memory: number;
+  readonly cpu: number;
+  readonly tasks: number;
 }
 
 export interface OperatorSpec {

@@ -1,3 +1,6 @@
+import { NO_REQUIREMENTS, type Requirements } from "../units/requirements.ts";
+import { templateOf } from "../units/unit-name.ts";
+import { lacking, NOTHING_RESERVED, plus, reserved } from "./capacity.ts";
 import type { ClusterState } from "./cluster-state.ts";
 import {
   compareAge,
@@ -7,9 +10,24 @@ import {
   type MachineEntry,
   type UnitEntry,
 } from "./entries.ts";
-import { isAutomatic, isMachineNamed, requirementText, unmetRequirement } from "./machine.ts";
+import {
+  HOSTNAME,
+  isAutomatic,
+  isMachineNamed,
+  machineNames,
+  onMachine,
+  requirementText,
+  unmetRequirement,
+} from "./machine.ts";
 import type { MachineReason } from "./reason.ts";
-import { conflicts, hasPatterns, type Neighbour, replaces } from "./relations.ts";
+import {
+  conflicts,
+  isPerMachine,
+  type Neighbour,
+  neighbourOn,
+  replaces,
+  speaks,
+} from "./relations.ts";
 
 export interface Candidate {
   readonly unit: UnitEntry;
@@ -22,52 +40,41 @@ export interface Candidate {
 
 /** Why the unit cannot be put on the machine, the first reason that holds; undefined when it can. */
 export function whyNot(cluster: ClusterState, candidate: Candidate): MachineReason | undefined {
-  const { unit, machine, group } = candidate;
-  const requirements = knownConstraints(unit)?.requirements;
-  const required = requirements?.machineId;
-  if (required !== undefined && !isMachineNamed(machine.id, required)) {
-    return { type: "machine-id-differs", required };
+  for (const check of CHECKS) {
+    const reason = check(cluster, candidate, requirementsOf(candidate.unit));
+    if (reason !== undefined) return reason;
   }
-  if (machine.presence === undefined || machine.unreadable.size > 0) return { type: "away" };
-  if (isNameTaken(machine.states.get(unit.name))) return { type: "name-taken" };
-  const unmet = unmetRequirement(requirements?.metadata ?? [], machine.metadata);
-  if (unmet !== undefined) return { type: "metadata-differs", requirement: requirementText(unmet) };
-  const closed = whyClosed(candidate);
-  if (closed !== undefined) return closed;
-  for (const peer of requirements?.machineOf ?? []) {
-    if (!isPeerThere(cluster, { peer, machine, group })) return { type: "peer-elsewhere", peer };
-  }
-  return whyNotBeside(unit.self, machine, group);
+  return undefined;
+}
+
+/** All that keeps the unit from the machine, the reason of whyNot() first. */
+export function whyNotAll(cluster: ClusterState, candidate: Candidate): readonly MachineReason[] {
+  return CHECKS.flatMap((check) => check(cluster, candidate, requirementsOf(candidate.unit)) ?? []);
 }
 
 /**
- * Why a unit placed on (or, global, assigned to) the machine has to leave it. Only MachineID, metadata set by operators,
- * Conflicts and Replaces can make it leave, MachineOf besides (groups.ts); of two that conflict the younger goes.
+ * Why a unit placed on (or, global, assigned to) the machine has to leave it. Only MachineID, NotMachineID, metadata set by
+ * operators, Conflicts and Replaces can make it leave, MachineOf besides (groups.ts); of two that conflict the younger goes.
  */
 export function whyLeave(
   cluster: ClusterState,
   unit: UnitEntry,
   machine: MachineEntry,
 ): MachineReason | undefined {
-  const requirements = knownConstraints(unit)?.requirements;
-  const required = requirements?.machineId;
-  if (required !== undefined && !isMachineNamed(machine.id, required)) {
-    return { type: "machine-id-differs", required };
-  }
-  const spec = machine.presence?.record;
-  const counting = (requirements?.metadata ?? []).filter(
-    ({ key }) => !isAutomatic(key, spec, machine.operator?.record),
+  const requirements = requirementsOf(unit);
+  return (
+    whyLeaveNamed(machine, requirements) ??
+    whyLeaveMetadata(machine, requirements) ??
+    whyLeaveFor(cluster, unit, machine)
   );
-  const unmet = unmetRequirement(counting, machine.metadata);
-  if (unmet !== undefined) return { type: "metadata-differs", requirement: requirementText(unmet) };
-  return whyLeaveFor(cluster, unit, machine);
 }
 
 /** Units on the machine that `unit` takes the place of. They have to be gone before it starts there. */
 export function displacedBy(unit: UnitEntry, machine: MachineEntry): readonly string[] {
-  if ((knownConstraints(unit)?.requirements.replaces.length ?? 0) === 0) return [];
+  if (requirementsOf(unit).replaces.length === 0) return NO_NAMES;
+  const self = selfOn(unit, machine);
   return [...machine.occupants.values()]
-    .filter((other) => replaces(unit.self, other))
+    .filter((other) => replaces(self, other))
     .map((other) => other.name)
     .sort();
 }
@@ -84,11 +91,59 @@ export function whyNotTogether(
   return undefined;
 }
 
-function whyClosed({ machine, holds = false }: Candidate): MachineReason | undefined {
-  if (machine.presence?.record.leaving === true) return { type: "leaving" };
-  if (machine.operator?.record.draining === true) return { type: "draining" };
-  if (machine.operator?.record.cordoned === true && !holds) return { type: "cordoned" };
-  return undefined;
+type Check = (
+  cluster: ClusterState,
+  candidate: Candidate,
+  requirements: Requirements,
+) => MachineReason | undefined;
+
+/**
+ * In the order of what is said first. What depends on how many or how much is there comes last: it changes with every unit that comes or
+ * goes, and whoever is kept away for another reason need not look again then.
+ */
+const CHECKS: readonly Check[] = [
+  (_, { machine }, requirements) => whyNotNamed(machine, requirements),
+  (_, { unit, machine }) => {
+    if (machine.presence === undefined || machine.unreadable.size > 0) return { type: "away" };
+    return isNameTaken(machine.states.get(unit.name)) ? { type: "name-taken" } : undefined;
+  },
+  (_, { machine }, { metadata }) => whyMetadataDiffers(machine, metadata),
+  (_, { machine, holds = false }) => {
+    if (machine.presence?.record.leaving === true) return { type: "leaving" };
+    if (machine.operator?.record.draining === true) return { type: "draining" };
+    if (machine.operator?.record.cordoned === true && !holds) return { type: "cordoned" };
+    return undefined;
+  },
+  (cluster, { machine, group }, { machineOf }) => {
+    const peer = machineOf.find((name) => !isPeerThere(cluster, { peer: name, machine, group }));
+    return peer === undefined ? undefined : { type: "peer-elsewhere", peer };
+  },
+  whyNotBeside,
+  whyTooMany,
+  whyNoRoom,
+];
+
+function requirementsOf(unit: UnitEntry): Requirements {
+  return knownConstraints(unit)?.requirements ?? NO_REQUIREMENTS;
+}
+
+function whyNotNamed(
+  machine: MachineEntry,
+  { machineId, notMachineIds }: Pick<Requirements, "machineId" | "notMachineIds">,
+): MachineReason | undefined {
+  if (machineId !== undefined && !isMachineNamed(machine.id, onMachine(machineId, machine))) {
+    return { type: "machine-id-differs", required: machineId };
+  }
+  const excluded = notMachineIds.find((id) => isMachineNamed(machine.id, onMachine(id, machine)));
+  return excluded === undefined ? undefined : { type: "machine-id-excluded", excluded };
+}
+
+function whyMetadataDiffers(
+  machine: MachineEntry,
+  requirements: Requirements["metadata"],
+): MachineReason | undefined {
+  const unmet = unmetRequirement(requirements, machine);
+  return unmet && { type: "metadata-differs", requirement: requirementText(unmet) };
 }
 
 function isPeerThere(
@@ -102,10 +157,10 @@ function isPeerThere(
 }
 
 function whyNotBeside(
-  self: Neighbour,
-  machine: MachineEntry,
-  group: ReadonlySet<string> | undefined,
+  cluster: ClusterState,
+  { unit, machine, group }: Candidate,
 ): MachineReason | undefined {
+  const self = selfOn(unit, machine);
   let conflict: string | undefined;
   let replacing: string | undefined;
   for (const name of speaking(self, machine)) {
@@ -115,9 +170,75 @@ function whyNotBeside(
     if (conflicts(self, other)) conflict = lower(conflict, name);
     else if (replaces(other, self)) replacing = lower(replacing, name);
   }
+  // Whether two of a group can be together is known before (whyNotTogether), unless it depends on the machine.
+  for (const name of group ?? []) {
+    const member = cluster.unit(name);
+    if (member === undefined || !(isPerMachine(unit.self) || isPerMachine(member.self))) continue;
+    const other = selfOn(member, machine);
+    if (conflicts(self, other)) conflict = lower(conflict, name);
+    else if (replaces(other, self)) replacing = lower(replacing, name);
+  }
   if (conflict !== undefined) return { type: "conflict", unit: conflict };
   if (replacing !== undefined) return { type: "replaced", unit: replacing };
   return undefined;
+}
+
+/** MaxPerMachine= of the candidate counts whoever occupies the machine, those that come along included. */
+function whyTooMany(
+  cluster: ClusterState,
+  { unit, machine, group, holds = false }: Candidate,
+  { maxPerMachine: max }: Requirements,
+): MachineReason | undefined {
+  const template = max === undefined || holds ? undefined : templateOf(unit.name);
+  if (max === undefined || template === undefined) return undefined;
+  let there = cluster.instances.countOn(template, machine.id);
+  let coming = 0;
+  for (const name of group ?? [unit.name]) {
+    if (templateOf(name) !== template) continue;
+    coming += 1;
+    if (machine.occupants.has(name)) there -= 1;
+  }
+  return there + coming > max ? { type: "too-many-instances", template, max, there } : undefined;
+}
+
+/** Of what a unit reserves, and those with it that are not there yet, everything has to be free. */
+function whyNoRoom(
+  cluster: ClusterState,
+  { unit, machine, group, holds = false }: Candidate,
+  { reservation }: Requirements,
+): MachineReason | undefined {
+  if (reservation === undefined || holds) return undefined;
+  let wanted = NOTHING_RESERVED;
+  for (const name of group ?? [unit.name]) {
+    const coming = cluster.unit(name)?.self;
+    if (coming === undefined || machine.occupants.has(name)) continue;
+    wanted = plus(wanted, reserved(coming.constraints, machine.presence?.record.capacity));
+  }
+  const short = lacking(wanted, machine);
+  return short && { type: "no-room", ...short };
+}
+
+function whyLeaveNamed(
+  machine: MachineEntry,
+  { machineId, notMachineIds }: Requirements,
+): MachineReason | undefined {
+  if (machineId === undefined && notMachineIds.length === 0) return undefined;
+  const counts = (id: string) => !isHostAutomatic(machine, [id]);
+  return whyNotNamed(machine, {
+    machineId: machineId !== undefined && counts(machineId) ? machineId : undefined,
+    notMachineIds: notMachineIds.filter(counts),
+  });
+}
+
+function whyLeaveMetadata(
+  machine: MachineEntry,
+  { metadata }: Requirements,
+): MachineReason | undefined {
+  if (metadata.length === 0) return undefined;
+  const counting = metadata.filter(
+    ({ key, values }) => !isByItself(machine, key) && !isHostAutomatic(machine, values),
+  );
+  return whyMetadataDiffers(machine, counting);
 }
 
 function whyLeaveFor(
@@ -125,15 +246,17 @@ function whyLeaveFor(
   unit: UnitEntry,
   machine: MachineEntry,
 ): MachineReason | undefined {
+  const self = selfOn(unit, machine);
   let conflict: string | undefined;
   let replacing: string | undefined;
-  for (const name of speaking(unit.self, machine)) {
+  for (const name of speaking(self, machine)) {
     const other = cluster.unit(name);
     // What is only stopping there will be gone by itself.
     if (!isWanted(other) || !belongs(other, machine)) continue;
-    if (conflicts(unit.self, other.self) && compareAge(other, unit) < 0) {
+    const otherSelf = selfOn(other, machine);
+    if (conflicts(self, otherSelf) && compareAge(other, unit) < 0) {
       conflict = lower(conflict, name);
-    } else if (replaces(other.self, unit.self)) {
+    } else if (replaces(otherSelf, self)) {
       replacing = lower(replacing, name);
     }
   }
@@ -150,8 +273,23 @@ function belongs(unit: UnitEntry, machine: MachineEntry): boolean {
 
 /** Without a pattern on either side there is nothing to compare: only those that have one, if the unit has none. */
 function speaking(self: Neighbour, machine: MachineEntry): Iterable<string> {
-  return self.constraints.some(hasPatterns) ? machine.occupants.keys() : machine.guarded;
+  return speaks(self) ? machine.occupants.keys() : machine.guarded;
 }
+
+function selfOn(unit: UnitEntry, machine: MachineEntry): Neighbour {
+  return isPerMachine(unit.self) ? neighbourOn(unit.self, machineNames(machine)) : unit.self;
+}
+
+/** What only the machine's daemon says of it counts when placing, and never makes a unit leave. */
+function isByItself({ presence, operator }: MachineEntry, key: string): boolean {
+  return isAutomatic(key, presence?.record, operator?.record);
+}
+
+function isHostAutomatic(machine: MachineEntry, texts: readonly string[]): boolean {
+  return texts.some((text) => text.includes("%H")) && isByItself(machine, HOSTNAME);
+}
+
+const NO_NAMES: readonly string[] = [];
 
 function lower(found: string | undefined, name: string): string {
   return found === undefined || name < found ? name : found;

@@ -1,4 +1,9 @@
 import type { MetadataRequirement } from "../units/requirements.ts";
+import {
+  expandMachineSpecifiers,
+  hasMachineSpecifiers,
+  type MachineNames,
+} from "../units/specifiers.ts";
 import type { MachineSpec, OperatorSpec } from "./facts.ts";
 
 export type Metadata = ReadonlyMap<string, string>;
@@ -32,20 +37,52 @@ export function isAutomatic(
   );
 }
 
-export function unmetRequirement(
-  requirements: readonly MetadataRequirement[],
-  metadata: Metadata,
-): MetadataRequirement | undefined {
-  return requirements.find(({ key, operator, values }) => {
-    const value = metadata.get(key);
-    const isOneOf = value !== undefined && values.includes(value);
-    return isOneOf !== (operator === "in");
-  });
+/** What %H and %m stand for on a machine. */
+export function machineNames(machine: {
+  readonly id: string;
+  readonly metadata: Metadata;
+}): MachineNames {
+  return { machineId: machine.id, hostname: machine.metadata.get(HOSTNAME) ?? "" };
 }
 
-/** As written in the unit file: `disk=ssd`; several values of one key: `region=a|b`. */
-export function requirementText({ key, values }: MetadataRequirement): string {
-  return `${key}=${values.join("|")}`;
+export const HOSTNAME = "hostname";
+
+export function unmetRequirement(
+  requirements: readonly MetadataRequirement[],
+  machine: { readonly id: string; readonly metadata: Metadata },
+): MetadataRequirement | undefined {
+  for (const requirement of requirements) if (!isMet(requirement, machine)) return requirement;
+  return undefined;
+}
+
+export function isMet(
+  { key, operator, values }: MetadataRequirement,
+  machine: { readonly id: string; readonly metadata: Metadata },
+): boolean {
+  const value = machine.metadata.get(key);
+  const isOneOf = value !== undefined && values.some((text) => onMachine(text, machine) === value);
+  return isOneOf === (operator === "in");
+}
+
+/** What a machine text means there (units/specifiers.ts). */
+export function onMachine(
+  text: string,
+  machine: { readonly id: string; readonly metadata: Metadata },
+): string {
+  return text.includes("%") ? expandMachineSpecifiers(text, machineNames(machine)) : text;
+}
+
+/** In the forms of the unit file: `disk=ssd`, `disk!=hdd`, `region in (a, b)`, `region not in (a, b)`. */
+export function requirementText({ key, operator, values }: MetadataRequirement): string {
+  const isIn = operator === "in";
+  const [only = ""] = values;
+  if (values.length === 1) return `${key}${isIn ? "=" : "!="}${only}`;
+  return `${key} ${isIn ? "in" : "not in"} (${values.join(", ")})`;
+}
+
+/** Whether the machine's own name has a part in what is required. */
+export function namesMachine(texts: readonly string[]): boolean {
+  return texts.some(hasMachineSpecifiers);
 }
 
 const SHORT_ID_LENGTH = 8;

@@ -27,9 +27,13 @@ const UNCONSTRAINED: ReadConstraints = {
 
 interface ManifestEntry {
   value: FactValue<Manifest>;
-  /** How many records name it, by unit. */
-  readonly users: Map<string, number>;
-  readonly parsed: Map<string, ReadConstraints>;
+  readonly users: Map<string, User>;
+}
+
+interface User {
+  /** How many of the unit's records name it. */
+  count: number;
+  parsed: ReadConstraints | undefined;
 }
 
 /** Manifests by hash: who uses them, and what they ask for, each parsed once per unit. */
@@ -53,25 +57,23 @@ export class ManifestTable {
     entry.value = value;
     this.#settle(manifest, entry);
     if (same) return [];
-    entry.parsed.clear();
+    for (const user of entry.users.values()) user.parsed = undefined;
     return [...entry.users.keys()];
   }
 
   addUser(manifest: string, unit: string): void {
     const entry = this.#entry(manifest);
-    entry.users.set(unit, (entry.users.get(unit) ?? 0) + 1);
+    const user = entry.users.get(unit);
+    if (user === undefined) entry.users.set(unit, { count: 1, parsed: undefined });
+    else user.count += 1;
     this.#settle(manifest, entry);
   }
 
   removeUser(manifest: string, unit: string): void {
     const entry = this.#entry(manifest);
-    const left = (entry.users.get(unit) ?? 0) - 1;
-    if (left > 0) {
-      entry.users.set(unit, left);
-    } else {
-      entry.users.delete(unit);
-      entry.parsed.delete(unit);
-    }
+    const user = entry.users.get(unit);
+    if (user === undefined || user.count === 1) entry.users.delete(unit);
+    else user.count -= 1;
     this.#settle(manifest, entry);
   }
 
@@ -79,10 +81,9 @@ export class ManifestTable {
     const entry = this.#entries.get(manifest);
     if (entry?.value === undefined) return MISSING;
     if (entry.value === "unreadable") return UNREADABLE;
-    const known = entry.parsed.get(unit);
-    if (known !== undefined) return known;
-    const parsed = this.#parse(unit, entry.value.record);
-    if (entry.users.has(unit)) entry.parsed.set(unit, parsed);
+    const user = entry.users.get(unit);
+    const parsed = user?.parsed ?? this.#parse(unit, entry.value.record);
+    if (user !== undefined) user.parsed = parsed;
     return parsed;
   }
 
@@ -111,7 +112,7 @@ export class ManifestTable {
   #entry(manifest: string): ManifestEntry {
     const known = this.#entries.get(manifest);
     if (known !== undefined) return known;
-    const entry = { value: undefined, users: new Map(), parsed: new Map() };
+    const entry = { value: undefined, users: new Map() };
     this.#entries.set(manifest, entry);
     return entry;
   }
@@ -130,13 +131,21 @@ function isReadable<T>(
   return value !== undefined && value !== "unreadable";
 }
 
+/** Most units ask for nothing: they share one object. */
 function isUnconstrained(requirements: Requirements): boolean {
   return (
-    requirements.machineId === undefined &&
-    requirements.machineOf.length === 0 &&
-    requirements.metadata.length === 0 &&
-    requirements.conflicts.length === 0 &&
-    requirements.replaces.length === 0 &&
-    !requirements.global
+    requirements === NO_REQUIREMENTS ||
+    (requirements.machineId === undefined &&
+      requirements.notMachineIds.length === 0 &&
+      requirements.machineOf.length === 0 &&
+      requirements.metadata.length === 0 &&
+      requirements.preferredMetadata.length === 0 &&
+      requirements.spreadBy === undefined &&
+      requirements.maxPerMachine === undefined &&
+      requirements.weight === NO_REQUIREMENTS.weight &&
+      requirements.conflicts.length === 0 &&
+      requirements.replaces.length === 0 &&
+      requirements.reservation === undefined &&
+      !requirements.global)
   );
 }

@@ -29,6 +29,8 @@ export function reasonText(
   switch (reason.type) {
     case "machine-id-differs":
       return `MachineID=${reason.required} names another machine`;
+    case "machine-id-excluded":
+      return `NotMachineID=${reason.excluded} keeps it away`;
     case "metadata-differs":
       return `MachineMetadata=${reason.requirement} does not hold`;
     case "peer-elsewhere":
@@ -37,6 +39,10 @@ export function reasonText(
       return `conflicts with ${reason.unit}`;
     case "replaced":
       return `${reason.unit} replaces it there`;
+    case "too-many-instances":
+      return `MaxPerMachine=${reason.max}: ${reason.there} ${reason.there === 1 ? "instance" : "instances"} of ${reason.template} there`;
+    case "no-room":
+      return `no room: wants ${amountText(reason.resource, reason.wanted)}, ${amountText(reason.resource, reason.free)} free`;
     case "name-taken":
       return "the machine has a unit of this name of its own";
     case "cordoned":
@@ -75,3 +81,18 @@ export function reasonText(
   // A newer engine may give reasons this version has no words for.
   return type;
 }
+
+function amountText(
+  resource: Extract<Reason, { type: "no-room" }>["resource"],
+  amount: number,
+): string {
+  if (resource === "tasks") return `${amount} tasks`;
+  if (resource === "cpu") return `${Number(amount.toFixed(2))} cores`;
+  let size = amount;
+  let unit = 0;
+  for (; size >= 1024 && unit < BINARY_UNITS.length - 1; unit += 1) size /= 1024;
+  return `${Number(size.toFixed(1))}${BINARY_UNITS[unit]} of memory`;
+}
+
+/** As systemd writes them. */
+const BINARY_UNITS = ["B", "K", "M", "G", "T", "P"];

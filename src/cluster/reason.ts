@@ -7,6 +7,7 @@ export type Reason = MachineReason | UnitReason;
 /** Why a unit cannot be on one particular machine. */
 export type MachineReason =
   | { readonly type: "machine-id-differs"; readonly required: string }
+  | { readonly type: "machine-id-excluded"; readonly excluded: string }
   /** `requirement` as written: `disk=ssd`. */
   | { readonly type: "metadata-differs"; readonly requirement: string }
   /** MachineOf=: the peer is on another machine, or (global) not on this one. */
@@ -14,6 +15,20 @@ export type MachineReason =
   | { readonly type: "conflict"; readonly unit: string }
   /** The other unit says Replaces= and holds the place. */
   | { readonly type: "replaced"; readonly unit: string }
+  /** MaxPerMachine=: so many other instances of the template occupy it. */
+  | {
+      readonly type: "too-many-instances";
+      readonly template: string;
+      readonly max: number;
+      readonly there: number;
+    }
+  /** Bytes, cores, tasks. `wanted` is that of the whole MachineOf group. */
+  | {
+      readonly type: "no-room";
+      readonly resource: "memory" | "cpu" | "tasks";
+      readonly wanted: number;
+      readonly free: number;
+    }
   /** The machine has a unit of this name from elsewhere (I11). */
   | { readonly type: "name-taken" }
   | { readonly type: "cordoned" }

@@ -1,5 +1,10 @@
 import { type Glob, parseGlob } from "../units/glob.ts";
 import type { Requirements } from "../units/requirements.ts";
+import {
+  expandMachineSpecifiers,
+  hasMachineSpecifiers,
+  type MachineNames,
+} from "../units/specifiers.ts";
 
 /** Patterns of one option, ready to be asked often. A bad pattern matches nothing. */
 export interface PatternSet {
@@ -12,6 +17,8 @@ export interface Constraints {
   readonly requirements: Requirements;
   readonly conflicts: PatternSet;
   readonly replaces: PatternSet;
+  /** Some patterns hold `%H` or `%m`. They are missing from the sets until a machine is named (neighbourOn). */
+  readonly isPerMachine: boolean;
 }
 
 /** A unit as its neighbours on a machine see it. */
@@ -22,21 +29,47 @@ export interface Neighbour {
 }
 
 export function makeConstraints(requirements: Requirements): Constraints {
+  const { conflicts, replaces } = requirements;
+  const isPerMachine = conflicts.some(hasMachineSpecifiers) || replaces.some(hasMachineSpecifiers);
   return {
     requirements,
-    conflicts: parsePatterns(requirements.conflicts),
-    replaces: parsePatterns(requirements.replaces),
+    conflicts: parsePatterns(conflicts.filter((pattern) => !hasMachineSpecifiers(pattern))),
+    replaces: parsePatterns(replaces.filter((pattern) => !hasMachineSpecifiers(pattern))),
+    isPerMachine,
   };
 }
 
+/** The unit as its neighbours on this machine see it. */
+export function neighbourOn(unit: Neighbour, machine: MachineNames): Neighbour {
+  if (!isPerMachine(unit)) return unit;
+  const expand = (pattern: string) => expandMachineSpecifiers(pattern, machine);
+  const constraints = unit.constraints.map((one) => ({
+    ...one,
+    conflicts: parsePatterns(one.requirements.conflicts.map(expand)),
+    replaces: parsePatterns(one.requirements.replaces.map(expand)),
+  }));
+  return { name: unit.name, constraints };
+}
+
+export function isPerMachine({ constraints }: Neighbour): boolean {
+  for (const one of constraints) if (one.isPerMachine) return true;
+  return false;
+}
+
 export function matches(patterns: PatternSet, name: string): boolean {
+  // Most units have no patterns, and this is asked more often than anything else.
+  if (patterns === NO_PATTERNS) return false;
   if (patterns.literals.has(name)) return true;
   for (const glob of patterns.globs) if (glob.matches(name)) return true;
   return false;
 }
 
-export function hasPatterns({ conflicts, replaces }: Constraints): boolean {
-  return !isEmpty(conflicts) || !isEmpty(replaces);
+/** It says Conflicts= or Replaces= of somebody. */
+export function speaks({ constraints }: Neighbour): boolean {
+  for (const { conflicts, replaces } of constraints) {
+    if (conflicts !== NO_PATTERNS || replaces !== NO_PATTERNS) return true;
+  }
+  return false;
 }
 
 /** Symmetric; a unit never conflicts with itself. */
@@ -58,23 +91,24 @@ function names(one: Neighbour, other: Neighbour, option: "conflicts" | "replaces
   return false;
 }
 
-function isEmpty(patterns: PatternSet): boolean {
-  return patterns.literals.size === 0 && patterns.globs.length === 0;
-}
-
-const EMPTY: PatternSet = { literals: new Set(), globs: [] };
+const NO_PATTERNS: PatternSet = { literals: new Set(), globs: [] };
 
 function parsePatterns(patterns: readonly string[]): PatternSet {
-  if (patterns.length === 0) return EMPTY;
   const literals = new Set<string>();
   const globs: Glob[] = [];
   for (const pattern of patterns) {
     const glob = parseGlob(pattern);
     if (glob === undefined) continue;
-    if (glob.literal === undefined) globs.push(glob);
+    if (glob.literal === undefined) globs.push(withPrefixCheck(glob));
     else literals.add(glob.literal);
   }
-  return { literals, globs };
+  return literals.size === 0 && globs.length === 0 ? NO_PATTERNS : { literals, globs };
+}
+
+/** Almost every name that does not match differs at its beginning already. */
+function withPrefixCheck(glob: Glob): Glob {
+  const prefix = /^[^*?[\\]*/.exec(glob.pattern)?.[0] ?? "";
+  return { ...glob, matches: (text) => text.startsWith(prefix) && glob.matches(text) };
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { Dirty } from "./dirty.ts";
-import { knownConstraints, type UnitEntry } from "./entries.ts";
+import { knownConstraints, type MachineEntry, type UnitEntry } from "./entries.ts";
 import { type Constraints, matches, NamingIndex, type Neighbour } from "./relations.ts";
+import { type RoomChange, WaitingRoom } from "./waiting-room.ts";
 
 const NOBODY: ReadonlySet<string> = new Set();
 
@@ -9,6 +10,9 @@ export class TieIndex {
   /** Units that take any place that becomes free: blocked ones, and global ones everywhere. */
   readonly #waiting = new Set<string>();
   readonly #naming = new NamingIndex();
+  /** Those of them whose patterns mean other units on other machines. */
+  readonly #perMachine = new Set<string>();
+  readonly #room = new WaitingRoom();
   /** Unit -> the units that say MachineOf= it. */
   readonly #followers = new Map<string, Set<string>>();
 
@@ -25,10 +29,17 @@ export class TieIndex {
   /** Waiting units that cannot be beside `subject`, by what they say or by what it says. */
   markWaiting(subject: Neighbour, speaks: boolean, dirty: Dirty): void {
     this.#naming.forEachNaming(subject.name, (unit) => dirty.units.add(unit));
+    for (const unit of this.#perMachine) dirty.units.add(unit);
     if (!speaks) return;
     for (const unit of this.#waiting) {
       if (subject.constraints.some((own) => namesUnit(own, unit))) dirty.units.add(unit);
     }
+  }
+
+  /** Waiting units for which there is room on the machine now, or no more. */
+  markRoom(machine: MachineEntry, change: RoomChange, dirty: Dirty): void {
+    const isTied = (unit: string) => this.followers(unit).size > 0;
+    this.#room.mark(machine, { ...change, isTied }, dirty);
   }
 
   /** The unit's constraints have changed. */
@@ -51,11 +62,18 @@ export class TieIndex {
   /** `before`: the constraints it is indexed by, if it is waiting already. */
   refreshWaiting(unit: UnitEntry, before: Constraints | undefined): void {
     const { name } = unit;
-    if (this.#waiting.delete(name) && before !== undefined) this.#naming.remove(name, before);
+    if (this.#waiting.delete(name) && before !== undefined) {
+      this.#naming.remove(name, before);
+      this.#perMachine.delete(name);
+      this.#room.remove(name);
+    }
     if (unit.blocked === undefined && unit.unit?.record.global !== true) return;
     this.#waiting.add(name);
     const after = knownConstraints(unit);
-    if (after !== undefined) this.#naming.add(name, after);
+    if (after === undefined) return;
+    this.#naming.add(name, after);
+    if (after.isPerMachine) this.#perMachine.add(name);
+    this.#room.add({ name, constraints: after });
   }
 }
 

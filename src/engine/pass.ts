@@ -53,7 +53,7 @@ export class PlanPass {
     const identity = unit.unit?.createRevision ?? 0;
     const record = { identity, sinceMs: this.wallMs, reasons };
     const value = isBlocked ? undefined : { record, createRevision: 0, modRevision: 0 };
-    this.#assume({ kind: "blocked", unit: unit.name, value }, newDirty());
+    this.#assume({ kind: "blocked", unit: unit.name, value }, undefined);
   }
 
   status(machine: MachineEntry): MachineStatus {
@@ -70,7 +70,7 @@ export class PlanPass {
     return this.#blocked;
   }
 
-  #assume(fact: ClusterFact, dirty: Dirty): void {
+  #assume(fact: ClusterFact, dirty: Dirty | undefined): void {
     this.#undo.push(currentFact(this.cluster, fact));
     this.cluster.apply(fact, dirty);
   }

@@ -1,13 +1,8 @@
-import {
-  isNameTaken,
-  isPresent,
-  knownConstraints,
-  type MachineEntry,
-  type UnitEntry,
-} from "../cluster/entries.ts";
+import { isNameTaken, isPresent, type MachineEntry, type UnitEntry } from "../cluster/entries.ts";
 import { type BlockedReason, compareText } from "../cluster/facts.ts";
 import { displacedBy, whyNot, whyNotTogether } from "../cluster/feasibility.ts";
 import { peersOf, whyNotTogetherOn } from "../cluster/groups.ts";
+import { rankedMachines } from "../cluster/ranking.ts";
 import type { MachineReason } from "../cluster/reason.ts";
 import { ReasonCounter, unitReason } from "./blocked.ts";
 import type { PlanPass } from "./pass.ts";
@@ -48,7 +43,8 @@ export function scheduleGroup(pass: PlanPass, homeless: Homeless): void {
   }
   const tied = tiedMachines(pass, homeless);
   const { to } = homeless;
-  for (const machineId of tied?.machineIds ?? (to === undefined ? candidates(pass, units) : [to])) {
+  for (const machineId of tied?.machineIds ??
+    (to === undefined ? rankedMachines(pass.cluster, units) : [to])) {
     const machine = pass.cluster.machine(machineId);
     if (machine === undefined || !fits(pass, { units, group, machine })) continue;
     if (to !== undefined && to !== machineId) continue;
@@ -128,16 +124,6 @@ function settledOf(
       ? [{ unit, machineId }]
       : [];
   });
-}
-
-function candidates(pass: PlanPass, units: readonly UnitEntry[]): Iterable<string> {
-  for (const unit of units) {
-    const required = knownConstraints(unit)?.requirements.machineId;
-    if (required === undefined) continue;
-    const load = (id: string) => pass.cluster.machine(id)?.occupants.size ?? 0;
-    return [...pass.cluster.machinesNamed(required)].sort((a, b) => load(a) - load(b));
-  }
-  return pass.cluster.openByLoad;
 }
 
 export function placeAll(

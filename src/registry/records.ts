@@ -57,6 +57,10 @@ export const machineRecord = v.looseObject({
   /** Newest record format it understands. */
   format: count,
   capacity: v.looseObject({ cpus: v.number(), memoryBytes: v.number(), tasks: v.number() }),
+  /** How many times its capacity it gives away, by resource; undefined: once. */
+  overcommit: v.exactOptional(
+    v.looseObject({ memory: v.number(), cpu: v.number(), tasks: v.number() }),
+  ),
   /** It hands its units over and goes. */
   leaving: v.boolean(),
 });

@@ -8,6 +8,18 @@ const TEXTS: { readonly [T in Reason["type"]]: readonly [Extract<Reason, { type:
     { type: "machine-id-differs", required: "abc" },
     "MachineID=abc names another machine",
   ],
+  "machine-id-excluded": [
+    { type: "machine-id-excluded", excluded: "abc" },
+    "NotMachineID=abc keeps it away",
+  ],
+  "too-many-instances": [
+    { type: "too-many-instances", template: "t@.service", max: 2, there: 2 },
+    "MaxPerMachine=2: 2 instances of t@.service there",
+  ],
+  "no-room": [
+    { type: "no-room", resource: "memory", wanted: 1.5 * 2 ** 30, free: 512 * 2 ** 20 },
+    "no room: wants 1.5G of memory, 512M of memory free",
+  ],
   "metadata-differs": [
     { type: "metadata-differs", requirement: "disk=ssd" },
     "MachineMetadata=disk=ssd does not hold",

@@ -13,6 +13,9 @@ import type { Losses } from "../../src/engine/pass.ts";
 import { plan } from "../../src/engine/plan.ts";
 import type { EngineTask } from "../../src/engine/tasks.ts";
 
+/** Of every machine that does not say another. */
+const CAPACITY: MachineSpec["capacity"] = { cpus: 4, memoryBytes: 4096, tasks: 100 };
+
 type Fact = ClusterFact;
 type Value = { record: object; createRevision: number; modRevision: number } | undefined;
 
@@ -55,7 +58,14 @@ export class Fixture {
     this.put({
       kind: "machine",
       machineId,
-      record: { automatic: {}, metadata: {}, format: 1, leaving: false, ...spec },
+      record: {
+        automatic: {},
+        metadata: {},
+        format: 1,
+        leaving: false,
+        capacity: CAPACITY,
+        ...spec,
+      },
     } as never);
     this.put({ kind: "roster", machineId, record: {} } as never);
   }

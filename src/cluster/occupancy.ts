@@ -1,0 +1,174 @@
+import { minus, NOTHING_RESERVED, plus, reserved } from "./capacity.ts";
+import type { Dirty } from "./dirty.ts";
+import {
+  isNameTaken,
+  isOpen,
+  type MachineEntry,
+  type MutableMachine,
+  type UnitEntry,
+} from "./entries.ts";
+import { InstanceIndex } from "./instances.ts";
+import { effectiveMetadata, HOSTNAME, machineNames } from "./machine.ts";
+import type { ManifestTable } from "./manifest-table.ts";
+import { OpenMachines } from "./open-machines.ts";
+import {
+  conflicts,
+  isPerMachine,
+  type Neighbour,
+  neighbourOn,
+  replaces,
+  speaks,
+} from "./relations.ts";
+import type { TieIndex } from "./tie-index.ts";
+
+/** Who takes up which machine, and what follows from it: load, room, instances, and whom a change concerns. */
+export class Occupancy {
+  readonly open = new OpenMachines();
+  readonly #machines: ReadonlyMap<string, MutableMachine>;
+  readonly #manifests: ManifestTable;
+  readonly #ties: TieIndex;
+  #instances: InstanceIndex | undefined;
+
+  constructor(options: {
+    readonly machines: ReadonlyMap<string, MutableMachine>;
+    readonly manifests: ManifestTable;
+    readonly ties: TieIndex;
+  }) {
+    this.#machines = options.machines;
+    this.#manifests = options.manifests;
+    this.#ties = options.ties;
+  }
+
+  /** Kept from the first question on: most clusters never ask. */
+  get instances(): InstanceIndex {
+    if (this.#instances !== undefined) return this.#instances;
+    const instances = new InstanceIndex();
+    for (const machine of this.#machines.values()) {
+      for (const unit of machine.occupants.keys()) instances.count(unit, machine, 1);
+    }
+    this.#instances = instances;
+    return instances;
+  }
+
+  /**
+   * What the unit has on the machine may have changed. Whoever has to do with it there, or waits for its place, is concerned;
+   * with `belongs` even if it takes up what it took up before, as it has come to belong there, or ceased to.
+   */
+  refresh(
+    machine: MutableMachine,
+    unit: UnitEntry,
+    options: { readonly dirty: Dirty | undefined; readonly belongs: boolean },
+  ): void {
+    const { dirty, belongs } = options;
+    const { name } = unit;
+    const before = machine.occupants.get(name);
+    const after = this.#neighbour(machine, unit);
+    if (before !== after) {
+      const { used } = machine;
+      this.#set(machine, { name, before, after });
+      if (dirty !== undefined) {
+        const isOther = (before === undefined) !== (after === undefined);
+        this.#ties.markRoom(machine, { used, changed: isOther ? name : undefined }, dirty);
+      }
+    } else if (!belongs) return;
+    if (dirty === undefined) return;
+    if (before !== undefined) this.#markRelated(machine, before, dirty);
+    if (after !== undefined && after !== before) this.#markRelated(machine, after, dirty);
+  }
+
+  /** The machine's own records have changed. */
+  machineChanged(machine: MutableMachine, before: MachineEntry["presence"]): void {
+    const hostname = machine.metadata.get(HOSTNAME);
+    machine.metadata = effectiveMetadata(machine.presence?.record, machine.operator?.record);
+    this.#instances?.forgetSpreads();
+    if (machine.metadata.get(HOSTNAME) !== hostname) {
+      for (const [name, occupant] of machine.occupants) {
+        if (!isPerMachine(occupant)) continue;
+        const after = neighbourOn(occupant, machineNames(machine));
+        this.#set(machine, { name, before: occupant, after });
+      }
+    }
+    if (before?.record.capacity !== machine.presence?.record.capacity) {
+      const capacity = machine.presence?.record.capacity;
+      machine.used = NOTHING_RESERVED;
+      for (const { constraints } of machine.occupants.values()) {
+        machine.used = plus(machine.used, reserved(constraints, capacity));
+      }
+    }
+    this.#refreshLoad(machine);
+  }
+
+  #set(
+    machine: MutableMachine,
+    occupant: {
+      readonly name: string;
+      readonly before: Neighbour | undefined;
+      readonly after: Neighbour | undefined;
+    },
+  ): void {
+    const { name, before, after } = occupant;
+    if (after === undefined) machine.occupants.delete(name);
+    else machine.occupants.set(name, after);
+    if (after !== undefined && speaks(after)) machine.guarded.add(name);
+    else machine.guarded.delete(name);
+    const capacity = machine.presence?.record.capacity;
+    machine.used = minus(machine.used, reserved(before?.constraints ?? [], capacity));
+    machine.used = plus(machine.used, reserved(after?.constraints ?? [], capacity));
+    machine.load += weightOf(after) - weightOf(before);
+    if (before === undefined) this.#instances?.count(name, machine, 1);
+    if (after === undefined) this.#instances?.count(name, machine, -1);
+    this.#refreshLoad(machine);
+  }
+
+  #refreshLoad(machine: MutableMachine): void {
+    this.open.set(machine.id, machine.metadata, isOpen(machine) ? machine.load : undefined);
+  }
+
+  /** Undefined: it does not occupy the machine. The same object as before, unless something is different. */
+  #neighbour(machine: MachineEntry, unit: UnitEntry): Neighbour | undefined {
+    const assignment = machine.assignments.get(unit.name);
+    const state = machine.states.get(unit.name);
+    const held = state === undefined || isNameTaken(state) ? undefined : state;
+    if (assignment === undefined && held === undefined && !machine.placed.has(unit.name)) {
+      return undefined;
+    }
+    const own = unit.unit?.record.manifest;
+    const others = new Set<string>();
+    for (const manifest of [assignment?.record.manifest, held?.record.manifest]) {
+      if (manifest !== undefined && manifest !== own) others.add(manifest);
+    }
+    let self = unit.self;
+    if (others.size > 0) {
+      const constraints = [...unit.self.constraints];
+      for (const hash of others) {
+        const read = this.#manifests.constraints(hash, unit.name);
+        if (read.type === "known") constraints.push(read.constraints);
+      }
+      self = { name: unit.name, constraints };
+    }
+    return isPerMachine(self) ? neighbourOn(self, machineNames(machine)) : self;
+  }
+
+  #markRelated(machine: MachineEntry, subject: Neighbour, dirty: Dirty): void {
+    const isSpeaking = speaks(subject);
+    for (const name of isSpeaking ? machine.occupants.keys() : machine.guarded) {
+      const other = machine.occupants.get(name);
+      if (other !== undefined && areRelated(subject, other)) dirty.units.add(name);
+    }
+    this.#ties.markWaiting(subject, isSpeaking, dirty);
+  }
+}
+
+function areRelated(one: Neighbour, other: Neighbour): boolean {
+  return conflicts(one, other) || replaces(one, other) || replaces(other, one);
+}
+
+/** What the unit counts for in the load of its machine; of several versions the heaviest. */
+function weightOf(unit: Neighbour | undefined): number {
+  if (unit === undefined) return 0;
+  let weight: number | undefined;
+  for (const { requirements } of unit.constraints) {
+    weight = Math.max(weight ?? requirements.weight, requirements.weight);
+  }
+  return weight ?? 1;
+}

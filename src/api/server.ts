@@ -20,6 +20,7 @@ import { v2ClusterRoutes } from "./v2-cluster.ts";
 import { v2ExplainRoutes } from "./v2-explain.ts";
 import { v2LogRoutes } from "./v2-logs.ts";
 import { v2OperatorRoutes } from "./v2-operators.ts";
+import { v2ServiceRoutes } from "./v2-services.ts";
 import { v2UnitRoutes } from "./v2-units.ts";
 import { v2WatchRoutes } from "./v2-watch.ts";
 
@@ -97,6 +98,7 @@ class ApiServer {
           ...v2UnitRoutes(context),
           ...v2WatchRoutes(context),
           ...v2LogRoutes(context),
+          ...v2ServiceRoutes(context),
           ...v2ActionRoutes(context),
           ...v2OperatorRoutes(context),
           ...v2ExplainRoutes(context),

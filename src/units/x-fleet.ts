@@ -120,7 +120,7 @@ function readOption(
   if (rule === undefined) return [{ message: unknownOption(option.name), droppedByFleet: true }];
   const finding = (message: string, value?: string): Finding => ({
     message,
-    droppedByFleet: part !== undefined && rule.droppedByFleet?.(part) === true,
+    droppedByFleet: value !== undefined && rule.droppedByFleet?.(value) === true,
   });
   const list = entriesOf(draft, rule.list);
   if (option.value === "") {

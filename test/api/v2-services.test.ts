@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { request } from "node:http";
-import { createInterface } from "node:readline";
 import { test } from "node:test";
 import type { LinksBody, ServicesBody, ServicesLine } from "../../src/api/protocol.ts";
 import { deleteKey, putRecord } from "../support/virtual-world.ts";
@@ -119,8 +118,13 @@ test("a watch of services tells all that is, then every change, and ends with it
     });
     outgoing.on("error", () => undefined);
     outgoing.on("response", (response) => {
-      response.on("error", () => undefined);
-      createInterface({ input: response }).on("line", (line) => told.push(JSON.parse(line)));
+      response.setEncoding("utf8").on("error", () => undefined);
+      let rest = "";
+      response.on("data", (chunk: string) => {
+        const lines = `${rest}${chunk}`.split("\n");
+        rest = lines.pop() ?? "";
+        told.push(...lines.map((line) => JSON.parse(line)));
+      });
     });
     outgoing.end(JSON.stringify({ services }));
     return outgoing;

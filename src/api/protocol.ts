@@ -147,24 +147,6 @@ export type ServicesLine =
     }
   | { readonly type: "alive" };
 
-export interface ServicesBody {
-  readonly endpoints: readonly Endpoint[];
-  readonly notices: readonly Notice[];
-}
-
-export interface LinksBody extends ServicesBody {
-  readonly links: readonly Link[];
-}
-
-/** An endpoint that operators register for something outside of the cluster; weight 100 and priority 0 unless given. */
-export type HandRequest = Pick<Endpoint, "host" | "port"> &
-  Partial<Pick<Endpoint, "protocol" | "weight" | "priority" | "tags">>;
-
-/** First a line per service asked for (one without `service` for all), then one per change, each the whole of it; `alive` in between. */
-export type ServicesLine =
-  | { readonly type: "services"; readonly service?: string; readonly endpoints: readonly Endpoint[] }
-  | { readonly type: "alive" };
-
 export interface RejoinRequest {
   readonly mode: "keep" | "discard";
 }

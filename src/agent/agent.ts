@@ -13,6 +13,7 @@ import { Handback } from "./handback.ts";
 import { Holdings } from "./holdings.ts";
 import type { Host } from "./host.ts";
 import { Lanes } from "./lanes.ts";
+import { LeaseFence } from "./lease-fence.ts";
 import type { HeldPresence, MachineDescription } from "./presence.ts";
 import { type RegistrySession, runRegistrySession } from "./registry-session.ts";
 import { keepHeldUnits } from "./rejoin.ts";
@@ -65,6 +66,7 @@ export class Agent {
   readonly #handback: Handback;
   readonly #publisher: StatePublisher;
   readonly #runner: TaskRunner;
+  readonly #fence: LeaseFence;
   #status: AgentStatus = { type: "away", why: "not asked yet" };
   #mode: "normal" | "hand-over" | "system-stopping" = "normal";
   #session: RegistrySession | undefined;
@@ -129,6 +131,13 @@ export class Agent {
             this.#mode === "normal" ? this.#runner.unheldState(name) : undefined,
         }),
     });
+    this.#fence = new LeaseFence({
+      clock,
+      logger,
+      systemd,
+      holdings: this.#holdings,
+      onChange: look,
+    });
     this.#runner = new TaskRunner({
       clock,
       logger,
@@ -139,6 +148,7 @@ export class Agent {
       lanes: this.#lanes,
       handback: this.#handback,
       publisher: this.#publisher,
+      fence: this.#fence,
       mode: () => this.#mode,
       isPresent: () => this.#session?.presence.lease.isValid() === true,
       confirmRegistry: (signal) => this.#confirmRegistry(signal),
@@ -295,6 +305,7 @@ export class Agent {
         handback: this.#handback,
         publisher: this.#publisher,
         runner: this.#runner,
+        fence: this.#fence,
         isRejoining: () => this.#rejoining,
         onBegin: (session) => {
           if (this.#isLost) this.#registryLostMs = clock.monotonicMs();

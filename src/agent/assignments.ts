@@ -8,6 +8,8 @@ export interface Assignment extends AssignmentRecord {
   readonly unit: string;
   /** Mod revision of the record. */
   readonly revision: number;
+  /** Create revision of the record: a unit that comes to another machine, or comes back, has a greater one. */
+  readonly fencingToken: number;
 }
 
 /** What the machine is to hold, from its own prefix alone. */
@@ -76,7 +78,8 @@ export class Assignments {
     this.#seen.add(unit);
     try {
       const record = decodeRecord(assignmentRecord, item.key, item.value);
-      this.#byUnit.set(unit, { ...record, unit, revision: item.modRevision });
+      const { modRevision: revision, createRevision: fencingToken } = item;
+      this.#byUnit.set(unit, { ...record, unit, revision, fencingToken });
     } catch (error) {
       if (!isFleetError(error, "record-unreadable")) throw error;
       this.#logger.error("record-unreadable", { key: item.key, error: error.message });

@@ -4,6 +4,7 @@ import { isFleetError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { StartOutcome } from "../units/unit-state.ts";
 import { type DbusCall, DbusConnection, type DbusSignal } from "./dbus-connection.ts";
+import { DbusFence } from "./dbus-fence.ts";
 import { Jobs } from "./dbus-jobs.ts";
 import {
   MANAGER_INTERFACE,
@@ -20,7 +21,7 @@ import { readStatuses } from "./dbus-status.ts";
 import { UnitFiles } from "./dbus-unit-files.ts";
 import { UnitJobs } from "./dbus-unit-jobs.ts";
 import { onDisk, UnitWriter } from "./dbus-unit-writer.ts";
-import type { HeldUnit, Systemd, SystemdEvent, UnitStatus, WriteResult } from "./systemd.ts";
+import type { Fence, HeldUnit, Systemd, SystemdEvent, UnitStatus, WriteResult } from "./systemd.ts";
 import { SystemdEvents } from "./systemd-events.ts";
 
 export interface DbusSystemdOptions {
@@ -29,6 +30,7 @@ export interface DbusSystemdOptions {
   /** fleet.conf's `units_directory`. */
   readonly unitsDirectory?: string;
   readonly linkDirectory?: string;
+  readonly fenceDirectory?: string;
   readonly socketPath?: string;
   /** The daemon's unit, which all others stop before. */
   readonly daemonUnit?: string;
@@ -63,6 +65,7 @@ export async function openDbusSystemd(options: DbusSystemdOptions): Promise<Syst
       unitsDirectory: options.unitsDirectory ?? "/run/fleet/units",
       linkDirectory: options.linkDirectory ?? "/run/systemd/system",
       daemonUnit: options.daemonUnit ?? "fleetd-ts.service",
+      fenceDirectory: fenceDirectory(options),
     }),
   );
   return await DbusSystemd.open(options, files);
@@ -77,6 +80,7 @@ class DbusSystemd implements Systemd {
   readonly #events: SystemdEvents;
   readonly #writer: UnitWriter;
   readonly #unitJobs: UnitJobs;
+  readonly #fence: DbusFence;
   /** Held units by the path their signals come from. */
   readonly #paths: Map<string, string>;
   #reloading = 0;
@@ -125,6 +129,9 @@ class DbusSystemd implements Systemd {
     });
     this.#writer = new UnitWriter({ manager, files, wallMs: () => clock.wallMs() });
     this.#unitJobs = new UnitJobs({ manager, connection, jobs, files, clock });
+    this.#fence = onDisk(
+      () => new DbusFence({ manager, clock, directory: fenceDirectory(options) }),
+    );
   }
 
   async held(): Promise<readonly HeldUnit[]> {
@@ -165,12 +172,26 @@ class DbusSystemd implements Systemd {
     }
   }
 
-  start(unit: string, signal?: AbortSignal): Promise<Exclude<StartOutcome, "pending">> {
-    return this.#unitJobs.start(unit, signal);
+  async start(unit: string, signal?: AbortSignal): Promise<Exclude<StartOutcome, "pending">> {
+    onDisk(() => this.#fence.takeRefusal(unit));
+    const outcome = await this.#unitJobs.start(unit, signal);
+    return onDisk(() => this.#fence.takeRefusal(unit)) ? "canceled" : outcome;
   }
 
   stop(unit: string, signal?: AbortSignal): Promise<void> {
     return this.#unitJobs.stop(unit, signal);
+  }
+
+  fence(fence: Fence, signal?: AbortSignal): Promise<void> {
+    return this.#fence.set(fence, signal);
+  }
+
+  async fallen(): Promise<readonly string[]> {
+    return onDisk(() => this.#fence.fallen());
+  }
+
+  async forgetFallen(): Promise<void> {
+    onDisk(() => this.#fence.forgetFallen());
   }
 
   resetFailed(unit: string, signal?: AbortSignal): Promise<void> {
@@ -269,6 +290,10 @@ class DbusSystemd implements Systemd {
     this.#paths.delete(unitPath(unit));
     this.#events.forget(unit);
   }
+}
+
+function fenceDirectory({ fenceDirectory: said }: DbusSystemdOptions): string {
+  return said ?? "/run/fleet/fence";
 }
 
 async function subscribe(call: (call: DbusCall) => Promise<unknown>): Promise<void> {

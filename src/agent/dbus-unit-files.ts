@@ -15,10 +15,14 @@ import {
   removeIfEmpty,
   type Undo,
 } from "./dbus-disk.ts";
+import { fenceDropIn, tokenOf } from "./dbus-fence.ts";
 import type { HeldUnit } from "./systemd.ts";
 
 /** Name of the drop-in that every unit gets from us; no manifest may have one of this name. */
 export const OWN_DROP_IN = "50-fleet-ts.conf";
+
+/** Of a fenced unit only. */
+export const FENCE_DROP_IN = "99-fleet-ts-fence.conf";
 
 const OWN_DROP_IN_FILE = ".after-daemon.conf";
 const TEMPORARY = ".new-";
@@ -29,6 +33,7 @@ export interface UnitFilesOptions {
   /** systemd's runtime directory, where we have symbolic links only, each to a file of ours. */
   readonly linkDirectory: string;
   readonly daemonUnit: string;
+  readonly fenceDirectory: string;
 }
 
 /**
@@ -83,21 +88,24 @@ export class UnitFiles {
 
   held(): readonly HeldUnit[] {
     return this.units().flatMap((unit) => {
-      const manifest = this.read(unit);
-      return manifest === undefined ? [] : [{ unit, manifest }];
+      const held = this.read(unit);
+      return held === undefined ? [] : [held];
     });
   }
 
-  read(unit: string): Manifest | undefined {
+  read(unit: string): HeldUnit | undefined {
     const content = readText(this.filePath(unit));
     if (content === undefined) return undefined;
     const directory = `${this.filePath(unit)}.d`;
     const dropIns: DropIn[] = [];
+    let fencingToken: number | undefined;
     for (const name of dropInNames(directory)) {
       const text = readText(join(directory, name));
-      if (text !== undefined) dropIns.push({ name, content: text });
+      if (name === FENCE_DROP_IN) fencingToken = tokenOf(text);
+      else if (text !== undefined) dropIns.push({ name, content: text });
     }
-    return { content, dropIns };
+    const manifest: Manifest = { content, dropIns };
+    return { unit, manifest, ...(fencingToken === undefined ? {} : { fencingToken }) };
   }
 
   /**
@@ -106,6 +114,7 @@ export class UnitFiles {
    */
   put(held: HeldUnit, options: { readonly ownDropIn: boolean }): void {
     const { unit, manifest } = held;
+    const dropIns = [...manifest.dropIns, ...this.#fenceDropIn(held)];
     const renames: (readonly [from: string, to: string])[] = [];
     const undo: Undo = [];
     const stage = (path: string, content: string) => {
@@ -115,10 +124,10 @@ export class UnitFiles {
       renames.push([temporary, path]);
     };
     const file = this.filePath(unit);
-    const wanted = new Set(manifest.dropIns.map((dropIn) => dropIn.name));
+    const wanted = new Set(dropIns.map((dropIn) => dropIn.name));
     try {
       if (wanted.size > 0) makeDirectory(`${file}.d`, undo);
-      for (const { name, content } of manifest.dropIns) stage(join(`${file}.d`, name), content);
+      for (const { name, content } of dropIns) stage(join(`${file}.d`, name), content);
       stage(file, manifest.content);
       this.#link(unit, options.ownDropIn ? [...wanted, OWN_DROP_IN] : [...wanted], undo);
     } catch (error) {
@@ -202,6 +211,12 @@ export class UnitFiles {
     const names = dropInNames(`${this.filePath(unit)}.d`);
     this.#link(unit, options.ownDropIn ? [...names, OWN_DROP_IN] : names, undo);
     return undo.length > 0;
+  }
+
+  #fenceDropIn({ fencingToken }: HeldUnit): readonly DropIn[] {
+    if (fencingToken === undefined) return [];
+    const content = fenceDropIn(this.#options.fenceDirectory, fencingToken);
+    return [{ name: FENCE_DROP_IN, content }];
   }
 
   #link(unit: string, dropIns: readonly string[], undo: Undo): void {

@@ -1,10 +1,9 @@
 import { isDeepStrictEqual } from "node:util";
 import { errorMessage, FleetError, isFleetError } from "../runtime/errors.ts";
-import type { Manifest } from "../units/manifest.ts";
 import { validateUnitName } from "../units/unit-name.ts";
 import { isNotLoaded, type Manager, UNIT_INTERFACE } from "./dbus-manager.ts";
 import { lookUpNames, type NameInUse } from "./dbus-names-in-use.ts";
-import { OWN_DROP_IN, type UnitFiles } from "./dbus-unit-files.ts";
+import { FENCE_DROP_IN, OWN_DROP_IN, type UnitFiles } from "./dbus-unit-files.ts";
 import { readUnitText } from "./dbus-unit-text.ts";
 import type { HeldUnit, WriteResult } from "./systemd.ts";
 
@@ -89,7 +88,7 @@ export class UnitWriter {
     let linksChanged = this.#owesReload;
     const removed: string[] = [];
     for (const unit of units) {
-      const manifest = files.read(unit);
+      const manifest = files.read(unit)?.manifest;
       if (manifest === undefined || validateUnitName(unit) !== undefined) continue;
       if (readUnitText(unit, manifest).installs) {
         linksChanged = (await manager.disable(unit, signal)) || linksChanged;
@@ -146,18 +145,18 @@ export class UnitWriter {
     const { unit, manifest } = held;
     const before = files.read(unit);
     const text = readUnitText(unit, manifest);
-    const put = (what: Manifest) => {
-      const { stopsBeforeDaemon } = readUnitText(unit, what);
-      onDisk(() => files.put({ unit, manifest: what }, { ownDropIn: stopsBeforeDaemon }));
+    const put = (what: HeldUnit) => {
+      const { stopsBeforeDaemon } = readUnitText(unit, what.manifest);
+      onDisk(() => files.put(what, { ownDropIn: stopsBeforeDaemon }));
     };
-    const changed = !isDeepStrictEqual(before, manifest);
+    const changed = !isSame(before, held);
     // Touching the same file again would make systemd take the unit for changed.
     if (!changed) onDisk(() => files.restoreLinks(unit, { ownDropIn: text.stopsBeforeDaemon }));
-    const wasInstalled = before !== undefined && readUnitText(unit, before).installs;
+    const wasInstalled = before !== undefined && readUnitText(unit, before.manifest).installs;
     let linksChanged = false;
     // Takes the unit's link along, which put() makes again.
     if (wasInstalled && changed) linksChanged = await manager.disable(unit, signal);
-    if (changed) put(manifest);
+    if (changed) put(held);
     if (!text.installs) return { changed, linksChanged };
     try {
       this.#touch();
@@ -196,10 +195,18 @@ export class UnitWriter {
   }
 }
 
+function isSame(before: HeldUnit | undefined, after: HeldUnit): boolean {
+  return (
+    before !== undefined &&
+    before.fencingToken === after.fencingToken &&
+    isDeepStrictEqual(before.manifest, after.manifest)
+  );
+}
+
 function invalid({ unit, manifest }: HeldUnit): WriteResult | undefined {
   const problem = validateUnitName(unit);
   if (problem !== undefined) return refused(problem);
-  const seen = new Set<string>([OWN_DROP_IN]);
+  const seen = new Set<string>([OWN_DROP_IN, FENCE_DROP_IN]);
   for (const { name } of manifest.dropIns) {
     if (!/^[^./][^/\0]*[.]conf$/.test(name) || Buffer.byteLength(name) > 200) {
       return refused(`drop-in ${JSON.stringify(name)} is not the name of a .conf file`);

@@ -1,10 +1,12 @@
 import type { ManifestCache } from "../registry/manifest-cache.ts";
-import { FleetError } from "../runtime/errors.ts";
+import { FleetError, isFleetError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { Manifest } from "../units/manifest.ts";
 import type { Assignments } from "./assignments.ts";
 import { describeManifest, type HeldFile, type Holdings } from "./holdings.ts";
 import type { Lanes } from "./lanes.ts";
+import type { LeaseFence } from "./lease-fence.ts";
+import type { AgentTask, DesiredUnit } from "./reconcile.ts";
 import type { Systemd } from "./systemd.ts";
 import type { Step, UnheldUnits } from "./unheld-units.ts";
 
@@ -16,6 +18,7 @@ export interface FileTasksOptions {
   readonly manifests: ManifestCache;
   readonly lanes: Lanes;
   readonly unheld: UnheldUnits;
+  readonly fence: LeaseFence;
   /** The unit has changed: look at it again, and publish its state. */
   readonly onChange: (unit: string) => void;
   /** It no longer occupies the machine. */
@@ -27,6 +30,21 @@ export type Manifests = ReadonlyMap<
   string,
   { readonly manifest: Manifest; readonly file: HeldFile }
 >;
+
+interface Write {
+  readonly task: AgentTask;
+  readonly desired: DesiredUnit;
+  readonly known: { readonly manifest: Manifest; readonly file: HeldFile };
+}
+
+function writesOf(steps: readonly Step[], manifests: Manifests): readonly Write[] {
+  return steps.flatMap(({ task, desired }) => {
+    const known = desired && manifests.get(desired.manifest);
+    return task.type === "write" && desired !== undefined && known !== undefined
+      ? [{ task, desired, known }]
+      : [];
+  });
+}
 
 /** Writing and removing unit files: in batches, with at most one daemon-reload each. */
 export class FileTasks {
@@ -49,8 +67,11 @@ export class FileTasks {
     const hashes = new Set<string>();
     for (const unit of units) {
       const manifest = assignments.get(unit)?.manifest;
-      if (manifest !== undefined && holdings.file(unit)?.manifest !== manifest)
-        hashes.add(manifest);
+      const file = holdings.file(unit);
+      const isSame =
+        file?.manifest === manifest &&
+        (file?.fencing === undefined || file.fencingToken === assignments.get(unit)?.fencingToken);
+      if (manifest !== undefined && !isSame) hashes.add(manifest);
     }
     const found = new Map<string, { manifest: Manifest; file: HeldFile }>();
     for (const [hash, manifest] of await manifests.manifests(hashes, { signal })) {
@@ -61,22 +82,21 @@ export class FileTasks {
 
   async write(steps: readonly Step[], manifests: Manifests, signal: AbortSignal): Promise<void> {
     const { systemd, holdings, lanes, logger, unheld } = this.#options;
-    const writes = steps.flatMap(({ task, desired }) => {
-      const known = desired && manifests.get(desired.manifest);
-      return task.type === "write" && desired !== undefined && known !== undefined
-        ? [{ task, desired, known }]
-        : [];
-    });
+    const writes = await this.#fenced(writesOf(steps, manifests), signal);
     if (writes.length === 0) return;
     const results = await systemd.write(
-      writes.map(({ task, known }) => ({ unit: task.unit, manifest: known.manifest })),
+      writes.map(({ desired: { unit, fencingToken }, known: { manifest } }) => ({
+        unit,
+        manifest,
+        fencingToken,
+      })),
       signal,
     );
     for (const [index, { task, desired, known }] of writes.entries()) {
       const result = results[index];
       unheld.forgetClaim(task.unit);
       if (result?.type === "written") {
-        holdings.setFile(task.unit, known.file);
+        holdings.setFile(task.unit, { ...known.file, fencingToken: desired.fencingToken });
         this.#reloadDue ||= result.reloadNeeded;
         lanes.forgive(task.unit);
         logger.info("task-done", task);
@@ -101,6 +121,26 @@ export class FileTasks {
       for (const status of await systemd.status(kept, signal)) holdings.setStatus(status);
     }
     for (const { task } of writes) this.#options.onChange(task.unit);
+  }
+
+  /** Without those that the fence cannot be put around now: they are tried again. */
+  async #fenced(writes: readonly Write[], signal: AbortSignal): Promise<readonly Write[]> {
+    const { fence, lanes, logger } = this.#options;
+    const ready: Write[] = [];
+    for (const write of writes) {
+      const { task, known } = write;
+      try {
+        const { fencing } = known.file;
+        if (fencing !== undefined) await fence.cover(task.unit, fencing, signal);
+        ready.push(write);
+      } catch (error) {
+        if (!isFleetError(error)) throw error;
+        lanes.fail(task.unit, "write", error);
+        logger.warn("task-failed", { ...task, error: error.message });
+        this.#options.onChange(task.unit);
+      }
+    }
+    return ready;
   }
 
   async remove(steps: readonly Step[], signal: AbortSignal): Promise<void> {

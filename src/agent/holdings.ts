@@ -1,6 +1,9 @@
 import { summarizeManifest } from "../registry/manifest-summary.ts";
 import { isFleetError } from "../runtime/errors.ts";
+import { fencingOf } from "../units/fencing.ts";
 import { effectiveHash, type Manifest, manifestHash } from "../units/manifest.ts";
+import type { Fencing } from "../units/requirements.ts";
+import { scanUnitFile } from "../units/unit-file.ts";
 import type { RecordFolder } from "./host.ts";
 import type { CurrentUnit, StartRecord } from "./reconcile.ts";
 import { isRunning, type Systemd, type UnitStatus, unknownStatus } from "./systemd.ts";
@@ -11,6 +14,17 @@ export interface HeldFile {
   readonly effective: string;
   /** fleet's hash. */
   readonly hash: string;
+  /** Undefined: it does not say Fencing=strict. */
+  readonly fencing: Fencing | undefined;
+  /** What it finds in FLEET_FENCING_TOKEN. */
+  readonly fencingToken?: number | undefined;
+}
+
+/** Most units do not say so, and units come by the thousand. */
+function manifestFencing({ content, dropIns }: Manifest): Fencing | undefined {
+  const texts = [content, ...dropIns.map((dropIn) => dropIn.content)];
+  if (!texts.some((text) => text.includes("Fencing"))) return undefined;
+  return fencingOf(texts.flatMap((text) => scanUnitFile(text, "unit").unitFile.options));
 }
 
 export function describeManifest(manifest: Manifest): HeldFile {
@@ -18,6 +32,7 @@ export function describeManifest(manifest: Manifest): HeldFile {
     manifest: manifestHash(manifest),
     effective: effectiveHash(manifest),
     hash: summarizeManifest(manifest).hash,
+    fencing: manifestFencing(manifest),
   };
 }
 
@@ -40,8 +55,8 @@ export class Holdings {
 
   /** Adopts what is there (I4): a daemon that starts anew changes nothing by itself. */
   async load(): Promise<void> {
-    for (const held of await this.#systemd.held())
-      this.#files.set(held.unit, describeManifest(held.manifest));
+    for (const { unit, manifest, fencingToken } of await this.#systemd.held())
+      this.#files.set(unit, { ...describeManifest(manifest), fencingToken });
     for (const unit of await this.#records.list(STARTED)) {
       const record = parseStartRecord(await this.#records.read(`${STARTED}/${unit}`));
       if (record !== undefined) this.#starts.set(unit, record);

@@ -2,6 +2,7 @@ import { FleetError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { Holdings } from "./holdings.ts";
 import type { Lanes } from "./lanes.ts";
+import type { LeaseFence } from "./lease-fence.ts";
 import type { AgentTask, DesiredUnit } from "./reconcile.ts";
 import type { Systemd } from "./systemd.ts";
 import type { Step } from "./unheld-units.ts";
@@ -11,6 +12,7 @@ export interface JobTasksOptions {
   readonly systemd: Systemd;
   readonly holdings: Holdings;
   readonly lanes: Lanes;
+  readonly fence: LeaseFence;
   /** Whether what was decided on is still to be done. */
   readonly isStillWanted: (desired: DesiredUnit) => boolean;
   /** Ends with the daemon, not with a session: a stop or start under way is not given up when the registry goes away. */
@@ -80,11 +82,12 @@ export class JobTasks {
   }
 
   async #start(task: AgentTask, desired: DesiredUnit, signal: AbortSignal): Promise<void> {
-    const { systemd, holdings, logger, isStillWanted } = this.#options;
+    const { systemd, holdings, logger, fence, isStillWanted } = this.#options;
     const { unit } = desired;
     const file = holdings.file(unit);
     // It may have waited for its turn.
     if (file === undefined || !isStillWanted(desired)) return;
+    if (file.fencing !== undefined) await fence.cover(unit, file.fencing, signal);
     // Asked anew: with an older state, a unit that moved before it was started would pass for one that was.
     await holdings.refreshUnit(unit);
     const before = holdings.status(unit);

@@ -1,9 +1,9 @@
-import type { Clock } from "../runtime/clock.ts";
+import type { CancelTimer, Clock } from "../runtime/clock.ts";
 import { type Manifest, manifestHash } from "../units/manifest.ts";
 import { templateOf } from "../units/unit-name.ts";
 import { MemoryUnit, type Run } from "./memory-unit.ts";
 import { readBehaviour } from "./memory-unit-text.ts";
-import type { HeldUnit, UnitStatus } from "./systemd.ts";
+import type { Fence, HeldUnit, UnitStatus } from "./systemd.ts";
 
 export interface HostUnit {
   readonly path: string;
@@ -34,11 +34,16 @@ export class MemoryMachine {
   failingWrites = 0;
   isStopping = false;
   isBusUp = true;
-  readonly #files = new Map<string, Manifest>();
+  readonly #files = new Map<string, HeldUnit>();
   readonly #enabled = new Set<string>();
   readonly #hostUnits = new Map<string, HostUnit>();
   readonly #loaded = new Map<string, MemoryUnit>();
   readonly #listeners = new Set<MachineListener>();
+  /** Until then fenced units may start. */
+  #gateMs = Number.NEGATIVE_INFINITY;
+  #fenced: readonly string[] = [];
+  #fallen: readonly string[] = [];
+  #fenceTimers: readonly CancelTimer[] = [];
   #pids = FIRST_PID;
 
   constructor(options: { readonly clock: Clock }) {
@@ -53,9 +58,7 @@ export class MemoryMachine {
   // ---- what fleet-ts keeps on it
 
   held(): readonly HeldUnit[] {
-    return [...this.#files]
-      .map(([unit, manifest]) => ({ unit, manifest }))
-      .sort((a, b) => (a.unit < b.unit ? -1 : 1));
+    return [...this.#files.values()].sort((a, b) => (a.unit < b.unit ? -1 : 1));
   }
 
   isHeld(unit: string): boolean {
@@ -72,9 +75,10 @@ export class MemoryMachine {
   }
 
   /** True if systemd has to reload before the unit is what was written. */
-  put(unit: string, manifest: Manifest): boolean {
-    const before = this.#files.get(unit);
-    this.#files.set(unit, manifest);
+  put(held: HeldUnit): boolean {
+    const { unit, manifest } = held;
+    const before = this.#files.get(unit)?.manifest;
+    this.#files.set(unit, held);
     const { installs } = readBehaviour(unit, manifest);
     const linksChanged = installs !== this.#enabled.has(unit);
     if (installs) this.#enabled.add(unit);
@@ -95,7 +99,7 @@ export class MemoryMachine {
   /** The unit in memory is of another file than the one on disk. */
   needsReload(unit: string): boolean {
     const loaded = this.#loaded.get(unit);
-    const file = this.#files.get(unit);
+    const file = this.#files.get(unit)?.manifest;
     return loaded !== undefined && file !== undefined && loaded.hash !== manifestHash(file);
   }
 
@@ -105,9 +109,47 @@ export class MemoryMachine {
 
   reload(): void {
     for (const [unit, loaded] of this.#loaded) {
-      const file = this.#files.get(unit);
+      const file = this.#files.get(unit)?.manifest;
       if (file !== undefined && loaded.path === "") loaded.reread(file);
     }
+  }
+
+  // ---- the fence
+
+  fence({ units, stopAtMs, killAtMs }: Fence): void {
+    for (const cancel of this.#fenceTimers) cancel();
+    const nowMs = this.clock.monotonicMs();
+    if (nowMs >= this.#gateMs) this.#fall();
+    this.#gateMs = stopAtMs;
+    this.#fenced = units;
+    const timer = (atMs: number, work: () => void) =>
+      this.clock.setTimer(Math.max(0, atMs - nowMs), work);
+    this.#fenceTimers =
+      units.length === 0
+        ? []
+        : [
+            timer(stopAtMs, () => this.#fall()),
+            timer(killAtMs, () => {
+              for (const unit of units) this.#loaded.get(unit)?.kill();
+            }),
+          ];
+  }
+
+  #fall(): void {
+    const running = this.#fenced
+      .flatMap((unit) => this.#loaded.get(unit) ?? [])
+      .filter(({ isIdle }) => !isIdle);
+    if (this.#fenced.length > 0) this.#fallen = running.map(({ unit }) => unit);
+    this.#fenced = [];
+    for (const unit of running) unit.stop();
+  }
+
+  fallen(): readonly string[] {
+    return this.#fallen;
+  }
+
+  forgetFallen(): void {
+    this.#fallen = [];
   }
 
   // ---- units
@@ -117,7 +159,7 @@ export class MemoryMachine {
     const loaded = this.#loaded.get(unit);
     if (loaded !== undefined)
       return loaded.path === "" && this.#files.has(unit) ? loaded : undefined;
-    const file = this.#files.get(unit);
+    const file = this.#files.get(unit)?.manifest;
     if (file === undefined || this.#hostUnits.has(unit)) return undefined;
     return this.#load(unit, file, "");
   }
@@ -191,6 +233,8 @@ export class MemoryMachine {
     this.#loaded.clear();
     this.#files.clear();
     this.#enabled.clear();
+    this.fence({ units: [], stopAtMs: Number.NEGATIVE_INFINITY, killAtMs: 0 });
+    this.#fallen = [];
     for (const [unit, host] of this.#hostUnits) {
       if (host.path.startsWith("/run/")) this.#hostUnits.delete(unit);
     }
@@ -211,6 +255,9 @@ export class MemoryMachine {
         return this.#pids;
       },
       begin: (run) => this.#begin(run),
+      mayStart: () =>
+        this.#files.get(unit)?.fencingToken === undefined ||
+        this.clock.monotonicMs() < this.#gateMs,
       onChange: () => {
         for (const listener of [...this.#listeners]) listener.changed(unit);
         // In a task of its own: the unit is in the middle of a step.

@@ -5,6 +5,7 @@ import type { MachineListener, MemoryMachine } from "./memory-machine.ts";
 import type { MemoryJob } from "./memory-unit.ts";
 import { readBehaviour } from "./memory-unit-text.ts";
 import {
+  type Fence,
   type HeldUnit,
   type Systemd,
   type SystemdEvent,
@@ -96,6 +97,19 @@ export class MemorySystemd implements Systemd {
     }
   }
 
+  async fence(fence: Fence, signal?: AbortSignal): Promise<void> {
+    await this.#call(signal);
+    this.#machine.fence(fence);
+  }
+
+  async fallen(): Promise<readonly string[]> {
+    return this.#machine.fallen();
+  }
+
+  async forgetFallen(): Promise<void> {
+    this.#machine.forgetFallen();
+  }
+
   async resetFailed(unit: string, signal?: AbortSignal): Promise<void> {
     await this.#call(signal);
     if (this.#machine.isHeld(unit)) this.#machine.byHand("reset-failed", unit);
@@ -149,7 +163,8 @@ export class MemorySystemd implements Systemd {
     if (!this.#machine.isBusUp) throw unavailable("cannot reach systemd: the bus is away");
   }
 
-  #writeOne({ unit, manifest }: HeldUnit): WriteResult {
+  #writeOne(held: HeldUnit): WriteResult {
+    const { unit, manifest } = held;
     const machine = this.#machine;
     const problem = validateUnitName(unit);
     if (problem !== undefined) return { type: "failed", code: "systemd-refused", message: problem };
@@ -167,7 +182,7 @@ export class MemorySystemd implements Systemd {
       const message = `systemd refused EnableUnitFiles of ${unit}: bad alias ${misnamed}`;
       return { type: "failed", code: "systemd-refused", message };
     }
-    return { type: "written", reloadNeeded: machine.put(unit, manifest) };
+    return { type: "written", reloadNeeded: machine.put(held) };
   }
 
   async #end(job: MemoryJob, signal: AbortSignal | undefined): Promise<string> {

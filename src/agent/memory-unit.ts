@@ -32,6 +32,8 @@ export interface MemoryUnitOptions {
   readonly nextPid: () => number;
   readonly begin: (run: Run) => (endedBy: "stop" | "exit" | "power") => void;
   readonly onChange: () => void;
+  /** False: it is fenced, and outside the fence. */
+  readonly mayStart: () => boolean;
 }
 
 /** States of systemd.unit(5) and systemd.service(5) in one step each: a model, exact in what comes after what and in what a job's end means. */
@@ -140,6 +142,11 @@ export class MemoryUnit {
     else this.#exited(code);
   }
 
+  /** What is stopping is ended at once. */
+  kill(): void {
+    if (this.#active === "deactivating") this.#ended("signal", "stop");
+  }
+
   /** The machine is gone, and all that ran with it. */
   cutPower(): void {
     this.#cancelTimers();
@@ -171,7 +178,12 @@ export class MemoryUnit {
 
   #start(): void {
     this.#cancelTimers();
-    const { clock, nextPid, begin, unit } = this.#options;
+    const { clock, nextPid, begin, unit, mayStart } = this.#options;
+    if (!mayStart()) {
+      this.#become("inactive", "dead", "exec-condition");
+      this.#endJob("start", "canceled");
+      return;
+    }
     const { type, startLimitBurst, startLimitMs } = this.#behaviour;
     const nowMs = clock.monotonicMs();
     this.#startsMs = this.#startsMs.filter((startMs) => nowMs - startMs < startLimitMs);

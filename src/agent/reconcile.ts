@@ -18,13 +18,21 @@ export interface DesiredUnit {
   readonly target: "loaded" | "launched";
   readonly restarts: number;
   readonly global: boolean;
+  /** It is fenced, and this is to be its FLEET_FENCING_TOKEN from its next start on. */
+  readonly fencingToken?: number | undefined;
   /** Revision of the assignment, the record that permits all this. */
   readonly revision: number;
 }
 
 export interface CurrentUnit {
   /** What is on disk; undefined when nothing is. */
-  readonly file: { readonly manifest: string; readonly effective: string } | undefined;
+  readonly file:
+    | {
+        readonly manifest: string;
+        readonly effective: string;
+        readonly fencingToken?: number | undefined;
+      }
+    | undefined;
   readonly start: StartRecord | undefined;
   readonly status: UnitStatus;
 }
@@ -68,7 +76,7 @@ export type StopReason =
   | "restart-asked"
   | "wanted-loaded"
   | "stop-unfinished";
-export type WriteReason = "not-on-disk" | "content-changed";
+export type WriteReason = "not-on-disk" | "content-changed" | "token-changed";
 export type StartReason =
   | "wanted-launched"
   | "restart-asked"
@@ -90,6 +98,8 @@ export function reconcile(
     tasks.push({ type: "write", unit, reason: "not-on-disk" });
   } else if (file.manifest !== desired.manifest) {
     tasks.push({ type: "write", unit, reason: "content-changed" });
+  } else if (file.fencingToken !== desired.fencingToken && (!start || stopReason !== undefined)) {
+    tasks.push({ type: "write", unit, reason: "token-changed" });
   }
   if (desired.target === "loaded") return tasks;
   if (start === undefined || stopReason !== undefined) {

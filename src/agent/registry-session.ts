@@ -9,6 +9,7 @@ import type { Assignments } from "./assignments.ts";
 import type { ClusterTrust } from "./cluster-trust.ts";
 import type { Handback } from "./handback.ts";
 import type { Holdings } from "./holdings.ts";
+import type { LeaseFence } from "./lease-fence.ts";
 import { acquirePresence, type HeldPresence, type PresenceOptions } from "./presence.ts";
 import type { StatePublisher } from "./state-publisher.ts";
 import type { TaskRunner } from "./task-runner.ts";
@@ -29,6 +30,7 @@ export interface RegistrySessionOptions extends PresenceOptions {
   readonly handback: Handback;
   readonly publisher: StatePublisher;
   readonly runner: TaskRunner;
+  readonly fence: LeaseFence;
   /** While that is so nothing is done for the assignments. */
   readonly isRejoining: () => boolean;
   readonly onBegin: (session: RegistrySession) => void;
@@ -46,20 +48,27 @@ export async function runRegistrySession(
   options: RegistrySessionOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  const { store, keys, host, logger, trust, holdings, publisher } = options;
+  const { store, keys, host, logger, trust, holdings, publisher, fence } = options;
   const presence = await acquirePresence(options, signal);
   const published = await readAll(store, { prefix: keys.statesOf(host.machineId) }, { signal });
   trust.saw(published.header.revision);
   publisher.begin(presence, published.items, holdings.units());
+  await fence.begin(presence.lease, signal);
   const ended = new AbortController();
   const known = { assigned: false };
   const tasks = taskLoop(options, presence, known);
   const states = stateLoop(options);
+  const fencing = new Loop({
+    ...options,
+    name: "fence",
+    backoff: LOOP_BACKOFF,
+    pass: (running) => fence.pass(running),
+  });
   options.onBegin({ presence, tasks, states, end: () => ended.abort() });
   try {
     await untilFirst(AbortSignal.any([signal, ended.signal]), [
       async (running) => {
-        const lost = await presence.lease.keep(running);
+        const lost = await presence.lease.keep(running, () => fencing.wake());
         options.onPresenceLost();
         logger.warn("presence-lost", { why: lost });
       },
@@ -71,10 +80,12 @@ export async function runRegistrySession(
         }),
       (running) => tasks.run(running),
       (running) => states.run(running),
+      (running) => fencing.run(running),
     ]);
   } finally {
     options.onEnd();
     publisher.end();
+    fence.end();
     options.runner.forgetClaims();
     options.handback.settleAll();
   }

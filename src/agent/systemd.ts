@@ -44,6 +44,19 @@ export interface Systemd {
   /** Asks systemd to stop a held unit and resolves when ExecStop and ExecStopPost have run (I8). A unit that is not there: resolves. */
   stop(unit: string, signal?: AbortSignal): Promise<void>;
 
+  /**
+   * The fence of units that say Fencing=strict, from this call on, in place of the one before: at `stopAtMs` (this clock's monotonic time) systemd stops these units
+   * by itself, even if this process is dead or stopped; from then on it lets no fenced unit start either, whoever asks for it: the job ends, and `start` is `canceled`. What has not ended at
+   * `killAtMs` is killed. Units need not be there yet; none takes the fence away. A call that fails leaves the earlier fence standing;
+   * one that is overdue falls before the new one takes its place.
+   */
+  fence(fence: Fence, signal?: AbortSignal): Promise<void>;
+
+  /** The units that ran when the fence last fell, until `forgetFallen`. */
+  fallen(): Promise<readonly string[]>;
+
+  forgetFallen(): Promise<void>;
+
   /** Clears the failed state and the start-limit counter, so that the next start is not refused for earlier ones. */
   resetFailed(unit: string, signal?: AbortSignal): Promise<void>;
 
@@ -80,6 +93,14 @@ export interface Systemd {
 export interface HeldUnit {
   readonly unit: string;
   readonly manifest: Manifest;
+  /** It is fenced: it starts only inside the fence, and finds this number in FLEET_FENCING_TOKEN. */
+  readonly fencingToken?: number | undefined;
+}
+
+export interface Fence {
+  readonly units: readonly string[];
+  readonly stopAtMs: number;
+  readonly killAtMs: number;
 }
 
 export type WriteResult =

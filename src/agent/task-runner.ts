@@ -9,6 +9,7 @@ import type { Handback } from "./handback.ts";
 import type { Holdings } from "./holdings.ts";
 import { JobTasks } from "./job-tasks.ts";
 import type { Lanes } from "./lanes.ts";
+import type { LeaseFence } from "./lease-fence.ts";
 import { type DesiredUnit, reconcile, withdraw } from "./reconcile.ts";
 import type { StatePublisher } from "./state-publisher.ts";
 import type { Systemd } from "./systemd.ts";
@@ -24,6 +25,7 @@ export interface TaskRunnerOptions {
   readonly lanes: Lanes;
   readonly handback: Handback;
   readonly publisher: StatePublisher;
+  readonly fence: LeaseFence;
   /** `hand-over`: the daemon stops for good, so it stops what it holds. `system-stopping`: systemd stops it all; the daemon only reports. */
   readonly mode: () => "normal" | "hand-over" | "system-stopping";
   /** Whether the machine's lease holds: without it nothing is begun. */
@@ -153,7 +155,7 @@ export class TaskRunner {
     manifests: Manifests,
     signal: AbortSignal,
   ): Promise<Step | undefined> {
-    const { assignments, holdings, handback } = this.#options;
+    const { assignments, holdings, handback, fence } = this.#options;
     if (assignments.isUnreadable(unit) || (await this.#isTaken(unit, signal))) return undefined;
     const current = holdings.current(unit);
     const mode = this.#options.mode();
@@ -167,7 +169,8 @@ export class TaskRunner {
     }
     const desired = this.#desired(unit, manifests);
     if (desired === "unknown") return undefined;
-    const [task] = reconcile(desired, current, unit);
+    if (fence.hasFallen(unit) && !(await this.#isFallOver(unit))) return undefined;
+    const [task] = reconcile(desired, holdings.current(unit), unit);
     if (desired !== undefined) {
       handback.settle(unit);
     } else if (task === undefined) {
@@ -177,6 +180,16 @@ export class TaskRunner {
       return undefined;
     }
     return task && { task, desired };
+  }
+
+  /** What the fence has stopped has to be started anew, as the same unit; while it still stops, its end is waited for. */
+  async #isFallOver(unit: string): Promise<boolean> {
+    const { holdings, fence } = this.#options;
+    await holdings.refreshUnit(unit);
+    if (holdings.isRunning(unit)) return false;
+    await holdings.clearStart(unit);
+    await fence.settle(unit);
+    return true;
   }
 
   #mayStop(unit: string, identity: number | undefined, signal: AbortSignal): Promise<boolean> {
@@ -209,7 +222,7 @@ export class TaskRunner {
       this.mark(unit);
       return "unknown";
     }
-    const { identity, manifest, target, restarts, global, revision } = assignment;
+    const { identity, manifest, target, restarts, global, revision, fencingToken } = assignment;
     return {
       unit,
       identity,
@@ -219,13 +232,15 @@ export class TaskRunner {
       restarts,
       global,
       revision,
+      ...(known.fencing === undefined ? {} : { fencingToken }),
     };
   }
 
   /** The unit no longer occupies the machine; its state goes from the registry. */
   async #letGo(unit: string): Promise<void> {
-    const { holdings, lanes, handback, assignments } = this.#options;
+    const { holdings, lanes, handback, assignments, fence } = this.#options;
     await holdings.forget(unit);
+    await fence.settle(unit);
     assignments.forget(unit);
     lanes.forgive(unit);
     handback.settle(unit);

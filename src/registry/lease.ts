@@ -45,7 +45,7 @@ export class HeldLease {
    * Keeps the lease alive every third of its ttl; after a failure it tries again with a backoff of at most a quarter.
    * Resolves when the lease is lost: `gone` the store said so, `expired` no answer came in time. Rejects when `signal` aborts.
    */
-  async keep(signal: AbortSignal): Promise<"gone" | "expired"> {
+  async keep(signal: AbortSignal, onRenewed?: () => void): Promise<"gone" | "expired"> {
     let failures = 0;
     for (;;) {
       const intervalMs =
@@ -62,6 +62,7 @@ export class HeldLease {
         );
         if (!(await this.renew({ signal, deadlineMs }))) return "gone";
         failures = 0;
+        onRenewed?.();
       } catch (error) {
         signal.throwIfAborted();
         if (!(error instanceof FleetError)) throw error;

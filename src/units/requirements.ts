@@ -24,6 +24,24 @@ export interface Requirements {
   readonly replaces: readonly string[];
   /** What has to be free on the machine; undefined: it sets no limits. */
   readonly reservation: Reservation | undefined;
+  /** OnFailure=move; undefined: it stays where it failed. */
+  readonly moveOnFailure: MoveOnFailure | undefined;
+  /** Fencing=strict. */
+  readonly fencing: Fencing | undefined;
+  /** Of a global unit: on how many machines a change of it may be under way at once. */
+  readonly maxUnavailable: number;
+}
+
+/** Of a unit that says Fencing=strict: it never runs while its machine does not hold its lease. */
+export interface Fencing {
+  /** How long its stop takes at the most, by its own text. */
+  readonly stopMs: number;
+}
+
+/** A unit that failed for good is moved at most `limit` times within the interval. */
+export interface MoveOnFailure {
+  readonly limit: number;
+  readonly intervalMs: number;
 }
 
 /**
@@ -64,4 +82,7 @@ export const NO_REQUIREMENTS: Requirements = {
   conflicts: [],
   replaces: [],
   reservation: undefined,
+  moveOnFailure: undefined,
+  fencing: undefined,
+  maxUnavailable: 1,
 };

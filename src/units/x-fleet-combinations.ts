@@ -72,6 +72,8 @@ export function combinationProblems(
     PreferMachineMetadata: first("preferredMetadata"),
     SpreadBy: first("spreadBy"),
     MaxPerMachine: first("maxPerMachine"),
+    "OnFailure=move": saying(draft, "onFailure", "move"),
+    "Fencing=strict": saying(draft, "fencing", "strict"),
   };
   for (const [one, other] of EXCLUSIVE) {
     const place = said[other];
@@ -79,6 +81,14 @@ export function combinationProblems(
       problems.push(problemAt(place, `${one} cannot be used with ${other}`));
     }
   }
+  const alone = (list: ListName, needs: string, isThere: boolean) => {
+    const place = first(list);
+    if (place === undefined || isThere) return;
+    problems.push(problemAt(place, `${place.option.name}= is of no use without ${needs}`));
+  };
+  alone("maxUnavailable", "Global=yes", isGlobal);
+  alone("moveLimit", "OnFailure=move", said["OnFailure=move"] !== undefined);
+  alone("moveIntervalSec", "OnFailure=move", said["OnFailure=move"] !== undefined);
   for (const option of FOR_INSTANCES) {
     const place = said[option];
     if (place !== undefined && !isInstance(unitName)) {
@@ -87,6 +97,11 @@ export function combinationProblems(
     }
   }
   return problems;
+}
+
+function saying(draft: Draft, list: ListName, value: string): Entry | undefined {
+  const entry = entriesOf(draft, list).at(-1);
+  return entry?.value === value ? entry : undefined;
 }
 
 const EXCLUSIVE = [
@@ -103,6 +118,9 @@ const EXCLUSIVE = [
   ["Global", "PreferMachineMetadata"],
   ["Global", "SpreadBy"],
   ["Global", "MaxPerMachine"],
+  ["MachineID", "OnFailure=move"],
+  ["Global", "OnFailure=move"],
+  ["Global", "Fencing=strict"],
 ] as const;
 
 const FOR_INSTANCES = ["SpreadBy", "MaxPerMachine"] as const;

@@ -3,8 +3,10 @@ import {
   machineIdProblem,
   metadataKeyProblem,
   metadataProblem,
+  oneOf,
   patternProblem,
   peerProblem,
+  timeSpanProblem,
   type ValueSplit,
   wholeNumberProblem,
 } from "./x-fleet-values.ts";
@@ -52,6 +54,11 @@ export const OPTION_RULES = [
   { list: "conflicts", names: ["Conflicts", "X-Conflicts"], split: "words", check: patternProblem, machineSpecifiers: true },
   { list: "replaces", names: ["Replaces"], split: "words", check: patternProblem, machineSpecifiers: true },
   { list: "global", names: ["Global"], split: "items", check: booleanProblem },
+  { list: "maxUnavailable", names: ["MaxUnavailable"], split: "line", check: wholeNumberProblem },
+  { list: "onFailure", names: ["OnFailure"], split: "line", check: oneOf("stay", "move") },
+  { list: "moveLimit", names: ["MoveLimit"], split: "line", check: wholeNumberProblem },
+  { list: "moveIntervalSec", names: ["MoveIntervalSec"], split: "line", check: timeSpanProblem },
+  { list: "fencing", names: ["Fencing"], split: "line", check: oneOf("none", "strict") },
 ] as const satisfies readonly OptionRule[];
 
 export type ListName = (typeof OPTION_RULES)[number]["list"];

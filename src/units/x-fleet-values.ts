@@ -1,5 +1,6 @@
 import { parseGlob } from "./glob.ts";
 import { parseMetadata } from "./metadata-requirement.ts";
+import { parseTimeSpan } from "./time-span.ts";
 import { isTemplate, validateUnitName } from "./unit-name.ts";
 
 /** `words`: names between blanks. `items`: one value, or several that are each in quotes. `line`: the line as it is. */
@@ -81,4 +82,15 @@ export function patternProblem(value: string): string | undefined {
 
 export function booleanProblem(value: string): string | undefined {
   return parseBoolean(value) === undefined ? "it has to be yes or no" : undefined;
+}
+
+export function oneOf(...words: readonly string[]): (value: string) => string | undefined {
+  return (value) => (words.includes(value) ? undefined : `it has to be ${words.join(" or ")}`);
+}
+
+export function timeSpanProblem(value: string): string | undefined {
+  const spanMs = parseTimeSpan(value);
+  return spanMs === undefined || spanMs === 0 || !Number.isFinite(spanMs)
+    ? "it has to be a time span, as in 600 or 10min"
+    : undefined;
 }

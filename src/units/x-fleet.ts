@@ -1,9 +1,11 @@
+import { fencingOf, fencingProblem } from "./fencing.ts";
 import { mergeByKey, parseMetadata } from "./metadata-requirement.ts";
 import { type MetadataRequirement, NO_REQUIREMENTS, type Requirements } from "./requirements.ts";
 import { parseReservation } from "./reservation.ts";
 import { expandNameSpecifiers, firstMachineSpecifier, plainText } from "./specifiers.ts";
+import { parseTimeSpan } from "./time-span.ts";
 import { PROBLEMS_MAX, type UnitFile, type UnitOption } from "./unit-file.ts";
-import { instanceOf, isTemplate } from "./unit-name.ts";
+import { instanceOf, isTemplate, parseUnitName } from "./unit-name.ts";
 import type { UnitProblem } from "./unit-problem.ts";
 import {
   combinationProblems,
@@ -68,18 +70,32 @@ export function parseRequirements(
     }
   }
   const pin = pinned(draft, problems);
-  problems.push(...combinationProblems(draft, pin, name));
+  problems.push(...combinationProblems(draft, pin, name), ...fencingProblems(draft, name, files));
   return {
     requirements: {
       ...requirementsOf(draft, pin?.value),
       reservation: parseReservation(unitName, files),
+      fencing: fencingOf(files.flatMap(({ options }) => options)),
     },
     problems: problems.slice(0, PROBLEMS_MAX),
     warnings: warnings.slice(0, PROBLEMS_MAX),
   };
 }
 
-type Asked = Omit<Requirements, "reservation">;
+function fencingProblems(
+  draft: Draft,
+  unitName: string,
+  files: readonly UnitFile[],
+): readonly UnitProblem[] {
+  const said = entriesOf(draft, "fencing").at(-1);
+  if (said?.value !== "strict") return [];
+  const type = parseUnitName(unitName)?.type ?? "";
+  const options = files.flatMap((file) => file.options);
+  const message = fencingProblem(type, options);
+  return message === undefined ? [] : [problemAt(said, `Fencing=strict: ${message}`)];
+}
+
+type Asked = Omit<Requirements, "reservation" | "fencing">;
 
 function requirementsOf(draft: Draft, machineId: string | undefined): Asked {
   const values = (list: ListName) => [...new Set(entriesOf(draft, list).map(({ value }) => value))];
@@ -97,8 +113,19 @@ function requirementsOf(draft: Draft, machineId: string | undefined): Asked {
     weight: Number(last("weight") ?? NO_REQUIREMENTS.weight),
     conflicts: values("conflicts"),
     replaces: values("replaces"),
+    moveOnFailure:
+      last("onFailure") === "move"
+        ? {
+            limit: Number(last("moveLimit") ?? MOVE_LIMIT),
+            intervalMs: parseTimeSpan(last("moveIntervalSec") ?? MOVE_INTERVAL) ?? 0,
+          }
+        : undefined,
+    maxUnavailable: Number(last("maxUnavailable") ?? NO_REQUIREMENTS.maxUnavailable),
   };
 }
+
+const MOVE_LIMIT = "3";
+const MOVE_INTERVAL = "600";
 
 function metadataOf(item: string): readonly MetadataRequirement[] {
   const parsed = parseMetadata(item);

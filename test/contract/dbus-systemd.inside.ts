@@ -16,6 +16,7 @@ import {
 /** Runs inside a lab machine only: it fills disks, stops the bus and makes units of the host. dbus-systemd.real.test.ts starts it there. */
 
 const UNITS = "/run/fleet-contract-units";
+const FENCE = "/run/fleet-contract-fence";
 const HOST_UNITS = "/etc/systemd/system";
 /** Room for the units of a test, and soon full. */
 const DISK_BYTES = 4 * 1024 * 1024;
@@ -30,7 +31,12 @@ async function attempt(program: string, ...args: readonly string[]): Promise<voi
 }
 
 function open(): Promise<Systemd> {
-  const options = { unitsDirectory: UNITS, clock: systemClock, logger: silentLogger };
+  const options = {
+    unitsDirectory: UNITS,
+    fenceDirectory: FENCE,
+    clock: systemClock,
+    logger: silentLogger,
+  };
   return openDbusSystemd(options);
 }
 
@@ -86,6 +92,7 @@ async function openFixture(): Promise<SystemdFixture> {
         systemClock.setTimer(durationMs, resolve);
       }),
     wallMs: () => systemClock.wallMs(),
+    monotonicMs: () => systemClock.monotonicMs(),
     lastMarker: async (unit) => {
       const text = await readFile(`${MARKERS}/${unit}`, "utf8").catch(() => "");
       return /marker-(\w+)/.exec(text)?.[1];
@@ -127,6 +134,8 @@ async function cleanUp(): Promise<void> {
   const units = (await last.held()).map((held) => held.unit);
   await Promise.all(units.map((unit) => last.stop(unit)));
   if ((await last.remove(units)).reloadNeeded) await last.reload();
+  await last.fence({ units: [], stopAtMs: 0, killAtMs: 0 });
+  await last.forgetFallen();
   await last.close();
   await removeHostUnits();
   await run("umount", UNITS);

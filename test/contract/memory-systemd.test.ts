@@ -25,6 +25,7 @@ describeSystemdContract("memory", async () => {
     },
     elapse: (durationMs) => clock.advance(durationMs),
     wallMs: () => clock.wallMs(),
+    monotonicMs: () => clock.monotonicMs(),
     lastMarker: async (unit) => {
       const text = machine.runsOf(unit).at(-1)?.manifest.content ?? "";
       return /marker-(\w+)/.exec(text)?.[1];

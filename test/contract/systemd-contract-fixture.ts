@@ -9,6 +9,8 @@ export interface SystemdFixture {
   /** Time passes: a virtual clock moves, or the call waits. */
   elapse(durationMs: number): Promise<void>;
   wallMs(): number;
+  /** By the clock that the adapter has. */
+  monotonicMs(): number;
   /** Marker (unitText) of the unit's newest run; undefined before the first. */
   lastMarker(unit: string): Promise<string | undefined>;
   isEnabled(unit: string): Promise<boolean>;

@@ -1,5 +1,6 @@
 import { describe, it } from "node:test";
 import { checkEvents, checkStatus } from "./systemd-contract-events.ts";
+import { checkFence } from "./systemd-contract-fence.ts";
 import { checkForeign, checkHeld, checkRemove, checkWrite } from "./systemd-contract-files.ts";
 import type { Check, SystemdFixture } from "./systemd-contract-fixture.ts";
 import { checkActions, checkBus, checkStart, checkStop } from "./systemd-contract-jobs.ts";
@@ -30,6 +31,7 @@ export function describeSystemdContract(name: string, open: () => Promise<System
     describe("start()", () => checkStart(check));
     describe("stop()", () => checkStop(check));
     describe("reloadUnit(), kill()", () => checkActions(check));
+    describe("fence()", () => checkFence(check));
     describe("status()", () => checkStatus(check));
     describe("events()", () => checkEvents(check));
     describe("the bus", () => checkBus(check));

@@ -1,8 +1,15 @@
 import type { Host, RecordFolder } from "../../src/agent/host.ts";
-import type { HeldUnit, Systemd, SystemdEvent } from "../../src/agent/systemd.ts";
+import type { Fence, HeldUnit, Systemd, SystemdEvent } from "../../src/agent/systemd.ts";
 import { never, type ProcessGate } from "./process-gate.ts";
 
-export type SystemdVerb = "write" | "remove" | "reload" | "start" | "stop" | "reset-failed";
+export type SystemdVerb =
+  | "write"
+  | "remove"
+  | "reload"
+  | "start"
+  | "stop"
+  | "reset-failed"
+  | "fence";
 
 /** Told before systemd is asked, and with the answer. */
 export interface SystemdObserver {
@@ -77,6 +84,21 @@ export class FaultSystemd implements Systemd {
       },
       { underway: true },
     );
+  }
+
+  async fence(fence: Fence, signal?: AbortSignal) {
+    await this.#gate.effect(() => {
+      this.#observer.onCall("fence", fence.units);
+      return this.#inner.fence(fence, signal);
+    });
+  }
+
+  async fallen() {
+    return await this.#gate.ask(() => this.#inner.fallen());
+  }
+
+  async forgetFallen() {
+    await this.#gate.effect(() => this.#inner.forgetFallen());
   }
 
   async resetFailed(unit: string, signal?: AbortSignal) {

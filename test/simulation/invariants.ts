@@ -16,7 +16,7 @@ import type { RegistryLog, RegistryState } from "./registry-log.ts";
 import type { SimDaemon } from "./sim-daemon.ts";
 import type { SimMachine } from "./sim-machine.ts";
 import { TUNING } from "./tuning.ts";
-import { HOST_UNIT } from "./workload.ts";
+import { HOST_UNIT, STRICT_STOP_MS, STRICT_UNITS } from "./workload.ts";
 
 export interface InvariantsOptions {
   readonly store: EmbeddedStore;
@@ -76,6 +76,27 @@ export class SystemdInvariants {
       const key = this.#options.keys.assignment(machine.id, unit);
       const wasWithdrawn = this.#options.log.wasAbsentSince(key, atMs);
       if (invariant !== "I5" || !wasWithdrawn) this.#violate(invariant, sentence);
+    }
+  }
+
+  /**
+   * Fencing=strict: never two at the same time, whatever becomes of daemons and links. A machine that stood still as a whole needs the time of a stop
+   * to notice.
+   */
+  checkStrictUnits(): void {
+    const { machines, nowMs } = this.#options;
+    for (const { name } of STRICT_UNITS) {
+      const running = machines.filter(
+        ({ memory, clock, isPowered, thawedMs }) =>
+          isPowered &&
+          !clock.isFrozen &&
+          nowMs() - thawedMs > STRICT_STOP_MS &&
+          memory.runsOf(name).at(-1)?.endMs === undefined &&
+          memory.runsOf(name).length > 0,
+      );
+      if (running.length < 2) continue;
+      const names = running.map((machine) => machine.name).join(" and ");
+      this.#violate("fencing", `${name} runs on ${names} at the same time`);
     }
   }
 
@@ -223,8 +244,11 @@ export class SystemdInvariants {
       const { outcome } = before;
       // systemd forgets what has ended: a daemon that dies before it has noted anything leaves nobody who knows.
       const isUnknown = before.daemon.diedMs <= before.atMs + UNSEEN_MS;
+      const isFenced = STRICT_UNITS.some(({ name }) => name === unit);
+      const hasFallen = isFenced && machine.memory.runsOf(unit).at(-1)?.endedBy === "stop";
       const mayRetry =
         isUnknown ||
+        hasFallen ||
         (outcome === undefined
           ? runCount === before.runsBefore
           : outcome === "dependency" || outcome === "canceled" || outcome === "timeout");

@@ -45,6 +45,8 @@ export type Action =
   | { readonly type: "power"; readonly machine: number; readonly offMs: number }
   | { readonly type: "shutdown"; readonly machine: number; readonly offMs: number }
   | { readonly type: "freeze"; readonly machine: number; readonly forMs: number }
+  /** Only the daemon stands still (SIGSTOP), not its machine. */
+  | { readonly type: "hang"; readonly machine: number; readonly forMs: number }
   | { readonly type: "cut"; readonly machine: number; readonly forMs: number }
   /** Its watches give nothing, while its calls go through. */
   | { readonly type: "deaf"; readonly machine: number; readonly forMs: number }
@@ -123,6 +125,7 @@ const fault: fc.Arbitrary<Action> = fc.oneof(
   fc.record({ type: fc.constant("power" as const), machine, offMs: span }),
   fc.record({ type: fc.constant("shutdown" as const), machine, offMs: span }),
   fc.record({ type: fc.constant("freeze" as const), machine, forMs: span }),
+  fc.record({ type: fc.constant("hang" as const), machine, forMs: span }),
   fc.record({ type: fc.constant("cut" as const), machine, forMs: span }),
   fc.record({ type: fc.constant("deaf" as const), machine, forMs: span }),
   fc.record({

@@ -61,14 +61,22 @@ export class MachineClock implements Clock {
   }
 }
 
-/** The clock of one process: when that is killed, its timers are gone. */
+/** The clock of one process: when that is killed, its timers are gone; while it stands still, they wait. */
 export class ProcessClock implements Clock {
-  readonly #machine: Clock;
+  readonly #machine: MachineClock;
   readonly #cancels = new Set<CancelTimer>();
   #dead = false;
 
   constructor(machine: Clock) {
-    this.#machine = machine;
+    this.#machine = new MachineClock(machine);
+  }
+
+  freeze(): void {
+    this.#machine.freeze();
+  }
+
+  thaw(): void {
+    this.#machine.thaw();
   }
 
   monotonicMs(): number {

@@ -144,6 +144,18 @@ export class SimDaemon {
     this.#options.onEnd(this, "killed");
   }
 
+  /** SIGSTOP. */
+  hang(): void {
+    this.#clock.freeze();
+    this.gate.freeze();
+  }
+
+  /** SIGCONT. */
+  goOn(): void {
+    this.#clock.thaw();
+    this.gate.thaw();
+  }
+
   /** SIGTERM: at a restart everything is left as it is, otherwise the units are handed over. */
   async end(how: "restart" | "stop"): Promise<void> {
     this.isEnding = true;

@@ -23,6 +23,7 @@ export class SimMachine {
   shutdownMs = Number.NEGATIVE_INFINITY;
   /** How many faults hold it frozen. */
   freezes = 0;
+  thawedMs = Number.NEGATIVE_INFINITY;
   /** Until when what the daemon does may rest on what it knew earlier: calls are slow, or it was frozen. */
   laggingUntilMs = Number.NEGATIVE_INFINITY;
   /** Until when it may not have heard of what changed, although it can ask. */

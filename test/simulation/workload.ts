@@ -60,8 +60,23 @@ export const WORKLOAD: readonly WorkUnit[] = [
     rests: "restless",
   }),
   unit("taken"),
+  unit("vault", {
+    service: [...SIMPLE, "TimeoutStopSec=2s"],
+    xFleet: ["Fencing=strict"],
+    sim: ["StopMs=1500"],
+  }),
+  unit("strictonce", {
+    service: [...ONESHOT, "TimeoutStopSec=1s"],
+    xFleet: ["Fencing=strict"],
+    sim: ["StartMs=3000"],
+    rests: "finished",
+  }),
   unit("quick", { service: ONESHOT, rests: "finished" }),
 ];
+
+/** Units that must not run twice at the same time, and how long the slowest takes to stop. */
+export const STRICT_UNITS = WORKLOAD.filter(({ xFleet }) => xFleet.includes("Fencing=strict"));
+export const STRICT_STOP_MS = 2_000;
 
 /** A unit of this name is the machine's own on m2, and runs there. */
 export const HOST_UNIT = { name: "taken.service", machine: 2 } as const;

@@ -141,6 +141,7 @@ export class World {
   #afterInstant(): void {
     this.log.flush();
     this.#systemdInvariants.afterInstant();
+    this.#systemdInvariants.checkStrictUnits();
     const last = this.#snapshots.at(-1);
     if (last === undefined || this.nowMs - last.atMs >= SNAPSHOT_INTERVAL_MS) {
       this.#snapshots.push({ atMs: this.nowMs, snapshot: this.store.snapshot() });
@@ -342,6 +343,14 @@ export class World {
       case "freeze":
         this.#freeze(machine, action.forMs);
         return;
+      case "hang":
+        if (daemon === undefined || machine.clock.isFrozen) return;
+        daemon.hang();
+        this.#later(action.forMs, () => {
+          machine.laggingUntilMs = Math.max(machine.laggingUntilMs, this.nowMs + LAG_MS);
+          daemon.goOn();
+        });
+        return;
       case "cut":
         this.#cut(machine);
         this.#later(action.forMs, () => this.#mend(machine));
@@ -453,6 +462,7 @@ export class World {
       if (machine.freezes > 0) return;
       machine.laggingUntilMs = Math.max(machine.laggingUntilMs, this.nowMs + LAG_MS);
       machine.clock.thaw();
+      machine.thawedMs = this.nowMs;
       machine.daemon?.gate.thaw();
       this.startDaemon(machine);
     });

@@ -12,7 +12,7 @@ const DIRECTORY = join(import.meta.dirname, "../../examples/units");
 
 /** What each example asks of the scheduler; a template for its instance `1`. */
 const EXAMPLES: Readonly<Record<string, Partial<Requirements>>> = {
-  "global.service": { global: true },
+  "global.service": { global: true, maxUnavailable: 2 },
   "hello-next.service": { replaces: ["hello.service"] },
   "hello.service": {},
   "mailbox.service": {},
@@ -23,7 +23,9 @@ const EXAMPLES: Readonly<Record<string, Partial<Requirements>>> = {
   "pong.service": { machineOf: ["ping.service"] },
   "report.service": {},
   "report.timer": { machineOf: ["report.service"] },
+  "roamer.service": { moveOnFailure: { limit: 2, intervalMs: 600_000 } },
   "ssd.service": { metadata: [{ key: "disk", operator: "in" as const, values: ["ssd", "nvme"] }] },
+  "vault.service": { fencing: { stopMs: 2_000 } },
   "web@.service": {},
   "worker@.service": { conflicts: ["worker@*.service"] },
 };

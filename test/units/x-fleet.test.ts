@@ -46,6 +46,19 @@ const ACCEPTED: readonly (readonly [lines: string, requirements: Partial<Require
   ["X-Conflicts=a\nConflicts=b", { conflicts: ["a", "b"] }],
   ["Conflicts=%p@*.service", { conflicts: ["foo@*.service"] }],
   ["Conflicts=a \\\n  b \\\n# comment\n  c", { conflicts: ["a", "b", "c"] }],
+  // Failures, changes of global units
+  ["OnFailure=stay", {}],
+  ["OnFailure=move", { moveOnFailure: { limit: 3, intervalMs: 600_000 } }],
+  [
+    "OnFailure=move\nMoveLimit=1\nMoveIntervalSec=1h 30min",
+    { moveOnFailure: { limit: 1, intervalMs: 5_400_000 } },
+  ],
+  ["Global=yes\nMaxUnavailable=5", { global: true, maxUnavailable: 5 }],
+  ["Fencing=none", {}],
+  [
+    "Fencing=strict\n[Service]\nTimeoutStopSec=500ms\nExecStop=/bin/a\nExecStopPost=/bin/b",
+    { fencing: { stopMs: 2_000 } },
+  ],
   // Replaces
   ["Replaces=*bar*", { replaces: ["*bar*"] }],
   // MachineID
@@ -207,6 +220,26 @@ test("parseRequirements() reads nothing outside of [X-Fleet]", () => {
 
 /** Options that fleet did not have. */
 const REFUSED_NEW = [
+  ["OnFailure=restart", "OnFailure=restart: it has to be stay or move"],
+  ["MoveLimit=2", "MoveLimit= is of no use without OnFailure=move"],
+  [
+    "MoveIntervalSec=soon\nOnFailure=move",
+    "MoveIntervalSec=soon: it has to be a time span, as in 600 or 10min",
+  ],
+  ["OnFailure=move\nGlobal=yes", "Global cannot be used with OnFailure=move"],
+  ["MaxUnavailable=2", "MaxUnavailable= is of no use without Global=yes"],
+  [
+    "Fencing=strict",
+    "Fencing=strict: it needs a TimeoutStopSec= that fits into half of the machines' agent_ttl",
+  ],
+  [
+    "Fencing=strict\n[Service]\nTimeoutStopSec=1\nKillMode=process",
+    "Fencing=strict: KillMode=process leaves processes behind",
+  ],
+  [
+    "Fencing=strict\n[Service]\nTimeoutStopSec=1\nSendSIGKILL=no",
+    "Fencing=strict: SendSIGKILL=no lets processes live on",
+  ],
   ["Weight=0", "Weight=0: it has to be a whole number from 1 to 10000"],
   ["Weight=1.5", "Weight=1.5: it has to be a whole number from 1 to 10000"],
   ["MaxPerMachine=-1", "MaxPerMachine=-1: it has to be a whole number from 1 to 10000"],

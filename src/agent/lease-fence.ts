@@ -1,0 +1,136 @@
+import type { HeldLease } from "../registry/lease.ts";
+import type { Clock } from "../runtime/clock.ts";
+import { FleetError } from "../runtime/errors.ts";
+import type { Logger } from "../runtime/logger.ts";
+import type { Fencing } from "../units/requirements.ts";
+import type { Holdings } from "./holdings.ts";
+import type { Systemd } from "./systemd.ts";
+
+export interface LeaseFenceOptions {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly systemd: Systemd;
+  readonly holdings: Holdings;
+  /** Something about the unit has changed: look at it again. */
+  readonly onChange: (unit: string) => void;
+}
+
+/** From the last kill to the end of the lease: for systemd to take note, and for a machine that is busy. */
+const KILL_MARGIN_MS = 500;
+/** From the moment by which stops should be over to the end of the lease. */
+const STOP_MARGIN_MS = 1_000;
+
+/**
+ * Keeps systemd's fence around the units that say Fencing=strict as long as the machine's lease is sure to last: armed anew with every keep-alive, never for longer than
+ * the lease that was acknowledged. A unit is inside the fence before it is on the machine, so nothing can start it outside.
+ */
+export class LeaseFence {
+  readonly #options: LeaseFenceOptions;
+  #lease: HeldLease | undefined;
+  /** Not on disk yet, but about to be. */
+  readonly #coming = new Map<string, Fencing>();
+  /** Stopped by the fence: to be started again if they are still wanted. */
+  readonly #fallen = new Set<string>();
+  #armed: { readonly units: string; readonly stopAtMs: number } | undefined;
+  /** Calls that arm, one after the other: the last word has to be that of the newest lease. */
+  #arming: Promise<unknown> = Promise.resolve();
+
+  constructor(options: LeaseFenceOptions) {
+    this.#options = options;
+  }
+
+  /** The machine is present: nothing fenced is started before this has resolved. */
+  async begin(lease: HeldLease, signal: AbortSignal): Promise<void> {
+    this.#lease = lease;
+    this.#armed = undefined;
+    await this.#inTurn(signal);
+    await this.#noteFallen();
+  }
+
+  end(): void {
+    this.#lease = undefined;
+  }
+
+  /** The lease was renewed, or units have come or gone. */
+  async pass(signal: AbortSignal): Promise<undefined> {
+    const { clock } = this.#options;
+    const isOver = this.#armed !== undefined && this.#armed.stopAtMs <= clock.monotonicMs();
+    await this.#inTurn(signal);
+    // systemd was out of reach for so long that a lease which did last could not be made known to it.
+    if (isOver) await this.#noteFallen();
+  }
+
+  /** Puts the fence around a unit that is about to be written or started. Throws, to be tried again, when the lease is about to end. */
+  async cover(unit: string, fencing: Fencing, signal: AbortSignal): Promise<void> {
+    this.#coming.set(unit, fencing);
+    await this.#inTurn(signal);
+    const nowMs = this.#options.clock.monotonicMs();
+    if (this.#armed !== undefined && this.#armed.stopAtMs > nowMs) return;
+    const message = `${unit} cannot start: it is fenced, and this machine's lease is about to end`;
+    throw new FleetError("conflict", message, { retriable: true });
+  }
+
+  hasFallen(unit: string): boolean {
+    return this.#fallen.has(unit);
+  }
+
+  /** Its fall has been made up for, or it is no longer on the machine. */
+  async settle(unit: string): Promise<void> {
+    this.#coming.delete(unit);
+    if (this.#fallen.delete(unit) && this.#fallen.size === 0) {
+      await this.#options.systemd.forgetFallen();
+    }
+  }
+
+  #inTurn(signal: AbortSignal): Promise<void> {
+    const arm = () => this.#arm(signal);
+    const armed = this.#arming.then(arm, arm);
+    this.#arming = armed;
+    return armed;
+  }
+
+  async #arm(signal: AbortSignal): Promise<void> {
+    const { systemd } = this.#options;
+    const lease = this.#lease;
+    const fenced = this.#fenced();
+    if (lease === undefined || (fenced.size === 0 && this.#armed === undefined)) return;
+    const units = [...fenced.keys()].sort();
+    if (units.length === 0) {
+      await systemd.fence({ units, stopAtMs: 0, killAtMs: 0 }, signal);
+      this.#armed = undefined;
+      return;
+    }
+    const endMs = lease.validUntilMs;
+    const stopMs = Math.max(...[...fenced.values()].map((fencing) => fencing.stopMs));
+    const fence = {
+      units,
+      stopAtMs: endMs - STOP_MARGIN_MS - stopMs,
+      killAtMs: endMs - KILL_MARGIN_MS,
+    };
+    const names = units.join(" ");
+    if (this.#armed?.units === names && this.#armed.stopAtMs === fence.stopAtMs) return;
+    await systemd.fence(fence, signal);
+    this.#armed = { units: names, stopAtMs: fence.stopAtMs };
+  }
+
+  #fenced(): ReadonlyMap<string, Fencing> {
+    const { holdings } = this.#options;
+    const fenced = new Map(this.#coming);
+    for (const unit of holdings.units()) {
+      const fencing = holdings.file(unit)?.fencing;
+      if (fencing !== undefined) fenced.set(unit, fencing);
+    }
+    return fenced;
+  }
+
+  async #noteFallen(): Promise<void> {
+    const { systemd, holdings, logger, onChange } = this.#options;
+    for (const unit of await systemd.fallen()) {
+      if (holdings.start(unit) === undefined) continue;
+      logger.warn("fence-fell", { unit });
+      this.#fallen.add(unit);
+      onChange(unit);
+    }
+    if (this.#fallen.size === 0) await systemd.forgetFallen();
+  }
+}

@@ -8,6 +8,7 @@ import {
 } from "../cluster/entries.ts";
 import { displacedBy } from "../cluster/feasibility.ts";
 import { groupOf, isGroupable } from "../cluster/groups.ts";
+import { nextHome } from "../cluster/next-home.ts";
 import { isWell, resultOn, standingDrainReasons } from "./arrival.ts";
 import { unitReason } from "./blocked.ts";
 import type { PlanPass } from "./pass.ts";
@@ -181,7 +182,8 @@ function send(
     standings.set(unit.name, { type: "homeless", origin });
     units.push(unit);
   }
-  scheduleGroup(pass, { units, standings, to });
+  // Without a new home it is only asked why there is none.
+  scheduleGroup(pass, { units, standings, to: to ?? nextHome(pass.cluster, units, machine) ?? "" });
 }
 
 /** Followers that stay keep the global unit they are tied to. */

@@ -201,6 +201,50 @@ describe("plan() of a machine that is drained", () => {
     assert.deepEqual([f.placedOn("pull.service"), f.placedOn("web.service")], ["m2", "m2"]);
   });
 
+  test("never puts more instances on a machine than MaxPerMachine=, counting those on their way", () => {
+    const f = new Fixture();
+    f.machines("m1", "m2");
+    const xFleet = ["MaxPerMachine=1"];
+    for (const name of ["w@1.service", "w@2.service"]) f.unit(name, xFleet);
+    f.settle({ agents: true });
+    drain(f, "m1");
+    f.settle({ agents: true });
+    assert.deepEqual(f.assignedTo("w@1.service"), ["m1"]);
+    assert.deepEqual(f.reasons("w@1.service"), ["drain-stuck", "too-many-instances"]);
+    f.machine("m3");
+    f.settle();
+    assert.equal(f.placedOn("w@1.service"), "m3");
+    f.unit("w@3.service", xFleet);
+    f.settle();
+    assert.equal(f.placedOn("w@3.service"), undefined, "the place is reserved");
+  });
+
+  test("keeps instances spread as if the one that moves were new", () => {
+    const f = new Fixture();
+    for (const [id, zone] of [
+      ["m1", "a"],
+      ["m2", "b"],
+      ["m3", "c"],
+      ["m4", "a"],
+    ] as const)
+      f.machine(id, { metadata: { zone } });
+    f.operator("m4", { cordoned: true });
+    for (const name of ["w@1.service", "w@2.service", "w@3.service"])
+      f.unit(name, ["SpreadBy=zone"]);
+    f.settle({ agents: true });
+    f.operator("m4", {});
+    for (const name of ["x.service", "y.service", "z.service"]) f.unit(name, ["MachineID=m4"]);
+    f.settle({ agents: true });
+    assert.equal(f.placedOn("w@1.service"), "m1");
+    drain(f, "m1");
+    f.settle({ agents: true });
+    assert.equal(
+      f.placedOn("w@1.service"),
+      "m4",
+      "the fullest machine, but the only one left in its zone",
+    );
+  });
+
   test("goes on after the machine it moved to is lost, and after the drained one is", () => {
     const f = cluster((one) => one.unit("a.service"));
     drain(f, "m1");

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { DEFAULT_DEPLOYMENT, type Deployment } from "./deployment.ts";
 import { NO_REQUIREMENTS, type Requirements } from "./requirements.ts";
 import { reservedNameReason } from "./reserved-names.ts";
 import { optionValues, scanUnitFile, type UnitFile } from "./unit-file.ts";
@@ -43,6 +44,7 @@ export interface ManifestReport {
   readonly warnings: readonly UnitProblem[];
   /** Only what could be read: not to be used when there are errors. */
   readonly requirements: Requirements;
+  readonly deployment: Deployment;
   /** fleet's hash of the unit file; empty if there is too much to read. */
   readonly hash: string;
   /** First Description= of [Unit], empty without one. */
@@ -64,17 +66,20 @@ export function validateManifest(unitName: string, manifest: Manifest): Manifest
   const tooLarge = sizeProblem(manifest);
   if (tooLarge !== undefined) {
     refuse(tooLarge);
-    return { errors, warnings: [], requirements: NO_REQUIREMENTS, hash: "", description: "" };
+    const [requirements, deployment] = [NO_REQUIREMENTS, DEFAULT_DEPLOYMENT];
+    return { errors, warnings: [], requirements, deployment, hash: "", description: "" };
   }
   for (const message of dropInNameProblems(manifest.dropIns)) refuse(message);
   const scanned = scanManifest(unitName, manifest);
-  const { requirements, problems, warnings } = parseRequirements(unitName, scanned.files, manifest);
+  const parsed = parseRequirements(unitName, scanned.files, manifest);
+  const { requirements, deployment, problems, warnings } = parsed;
   errors.push(...scanned.problems, ...problems);
   const [main] = scanned.files;
   return {
     errors,
     warnings,
     requirements,
+    deployment,
     hash: unitHash(main),
     description: description(main),
   };

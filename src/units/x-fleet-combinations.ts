@@ -74,6 +74,8 @@ export function combinationProblems(
     MaxPerMachine: first("maxPerMachine"),
     "OnFailure=move": saying(draft, "onFailure", "move"),
     "Fencing=strict": saying(draft, "fencing", "strict"),
+    Replicas: first("replicas"),
+    Instances: first("instances"),
   };
   for (const [one, other] of EXCLUSIVE) {
     const place = said[other];
@@ -86,7 +88,10 @@ export function combinationProblems(
     if (place === undefined || isThere) return;
     problems.push(problemAt(place, `${place.option.name}= is of no use without ${needs}`));
   };
-  alone("maxUnavailable", "Global=yes", isGlobal);
+  const isOfTemplate = isInstance(unitName);
+  alone("maxUnavailable", "Global=yes, or in a template", isGlobal || isOfTemplate);
+  alone("replicas", "a template (name@.service)", isOfTemplate);
+  alone("instances", "a template (name@.service)", isOfTemplate);
   alone("moveLimit", "OnFailure=move", said["OnFailure=move"] !== undefined);
   alone("moveIntervalSec", "OnFailure=move", said["OnFailure=move"] !== undefined);
   for (const option of FOR_INSTANCES) {
@@ -121,6 +126,9 @@ const EXCLUSIVE = [
   ["MachineID", "OnFailure=move"],
   ["Global", "OnFailure=move"],
   ["Global", "Fencing=strict"],
+  ["Replicas", "Instances"],
+  ["Global", "Replicas"],
+  ["Global", "Instances"],
 ] as const;
 
 const FOR_INSTANCES = ["SpreadBy", "MaxPerMachine"] as const;

@@ -1,5 +1,7 @@
+import { UPDATE_MODES } from "./deployment.ts";
 import {
   booleanProblem,
+  instanceProblem,
   machineIdProblem,
   metadataKeyProblem,
   metadataProblem,
@@ -59,6 +61,11 @@ export const OPTION_RULES = [
   { list: "moveLimit", names: ["MoveLimit"], split: "line", check: wholeNumberProblem },
   { list: "moveIntervalSec", names: ["MoveIntervalSec"], split: "line", check: timeSpanProblem },
   { list: "fencing", names: ["Fencing"], split: "line", check: oneOf("none", "strict") },
+  { list: "state", names: ["State"], split: "line", check: oneOf("inactive", "loaded", "launched") },
+  { list: "replicas", names: ["Replicas"], split: "line", check: wholeNumberProblem },
+  { list: "instances", names: ["Instances"], split: "words", check: instanceProblem },
+  { list: "minReadySec", names: ["MinReadySec"], split: "line", check: timeSpanProblem },
+  { list: "onUpdate", names: ["OnUpdate"], split: "line", check: oneOf(...UPDATE_MODES) },
 ] as const satisfies readonly OptionRule[];
 
 export type ListName = (typeof OPTION_RULES)[number]["list"];

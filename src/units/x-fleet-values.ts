@@ -75,6 +75,11 @@ export function wholeNumberProblem(value: string): string | undefined {
     : undefined;
 }
 
+export function instanceProblem(value: string): string | undefined {
+  const problem = validateUnitName(`x@${value}.service`);
+  return problem === undefined ? undefined : "it is no name of an instance";
+}
+
 export function patternProblem(value: string): string | undefined {
   if (value === "") return "the pattern is empty";
   return parseGlob(value) === undefined ? "bad pattern" : undefined;

@@ -1,3 +1,4 @@
+import { DEFAULT_DEPLOYMENT, type Deployment, type UpdateMode } from "./deployment.ts";
 import { fencingOf, fencingProblem } from "./fencing.ts";
 import { mergeByKey, parseMetadata } from "./metadata-requirement.ts";
 import { type MetadataRequirement, NO_REQUIREMENTS, type Requirements } from "./requirements.ts";
@@ -7,6 +8,7 @@ import { parseTimeSpan } from "./time-span.ts";
 import { PROBLEMS_MAX, type UnitFile, type UnitOption } from "./unit-file.ts";
 import { instanceOf, isTemplate, parseUnitName } from "./unit-name.ts";
 import type { UnitProblem } from "./unit-problem.ts";
+import type { DesiredState } from "./unit-state.ts";
 import {
   combinationProblems,
   type Draft,
@@ -32,6 +34,7 @@ export const VALUE_LENGTH_MAX = 1024;
 export interface RequirementsResult {
   /** Only what could be read: not to be used for placing when there are problems. */
   readonly requirements: Requirements;
+  readonly deployment: Deployment;
   /** At most PROBLEMS_MAX. */
   readonly problems: readonly UnitProblem[];
   /** What was passed over because the unit is read leniently. At most PROBLEMS_MAX. */
@@ -77,6 +80,7 @@ export function parseRequirements(
       reservation: parseReservation(unitName, files),
       fencing: fencingOf(files.flatMap(({ options }) => options)),
     },
+    deployment: deploymentOf(draft),
     problems: problems.slice(0, PROBLEMS_MAX),
     warnings: warnings.slice(0, PROBLEMS_MAX),
   };
@@ -121,6 +125,23 @@ function requirementsOf(draft: Draft, machineId: string | undefined): Asked {
           }
         : undefined,
     maxUnavailable: Number(last("maxUnavailable") ?? NO_REQUIREMENTS.maxUnavailable),
+  };
+}
+
+function deploymentOf(draft: Draft): Deployment {
+  const last = (list: ListName) => entriesOf(draft, list).at(-1)?.value;
+  const replicas = last("replicas");
+  const named = entriesOf(draft, "instances").map(({ value }) => value);
+  const counted =
+    replicas === undefined
+      ? undefined
+      : Array.from({ length: Number(replicas) }, (_, index) => `${index + 1}`);
+  return {
+    state: (last("state") as DesiredState | undefined) ?? DEFAULT_DEPLOYMENT.state,
+    instances: named.length > 0 ? [...new Set(named)] : counted,
+    minReadyMs: parseTimeSpan(last("minReadySec") ?? "0") ?? 0,
+    maxUnavailable: Number(last("maxUnavailable") ?? DEFAULT_DEPLOYMENT.maxUnavailable),
+    onUpdate: (last("onUpdate") as UpdateMode | undefined) ?? DEFAULT_DEPLOYMENT.onUpdate,
   };
 }
 

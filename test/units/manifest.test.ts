@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { DEFAULT_DEPLOYMENT } from "../../src/units/deployment.ts";
 import {
   DROP_INS_MAX,
   type DropIn,
@@ -48,6 +49,7 @@ test("validateManifest() gives everything about a good unit", () => {
       conflicts: ["web*"],
       metadata: [{ key: "disk", operator: "in", values: ["ssd"] }],
     },
+    deployment: DEFAULT_DEPLOYMENT,
     hash: "aadadae1f99c15a14d81c9bbd007158eef4f5f84",
     description: "Web",
   });
@@ -191,6 +193,7 @@ test("validateManifest() never throws", () => {
 test("manifestRequirements() reports what cannot be read", () => {
   const good = manifestRequirements("a.service", manifest("[X-Fleet]\nGlobal=yes\n"));
   assert.deepEqual(good, {
+    deployment: DEFAULT_DEPLOYMENT,
     requirements: { ...NO_REQUIREMENTS, global: true },
     problems: [],
     warnings: [],

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { DEFAULT_DEPLOYMENT } from "../../src/units/deployment.ts";
 import { NO_REQUIREMENTS, type Requirements } from "../../src/units/requirements.ts";
 import { parseUnitFile, scanUnitFile } from "../../src/units/unit-file.ts";
 import { problemText } from "../../src/units/unit-problem.ts";
@@ -212,6 +213,7 @@ for (const [lines, requirements] of ACCEPTED) {
 test("parseRequirements() reads nothing outside of [X-Fleet]", () => {
   const text = "[Service]\nGlobal=true\n[Unit]\nConflicts=a\n[X-Other]\nMachineOf=b\n";
   assert.deepEqual(parseRequirements("a.service", [parseUnitFile(text, "a.service")]), {
+    deployment: DEFAULT_DEPLOYMENT,
     requirements: NO_REQUIREMENTS,
     problems: [],
     warnings: [],
@@ -227,7 +229,6 @@ const REFUSED_NEW = [
     "MoveIntervalSec=soon: it has to be a time span, as in 600 or 10min",
   ],
   ["OnFailure=move\nGlobal=yes", "Global cannot be used with OnFailure=move"],
-  ["MaxUnavailable=2", "MaxUnavailable= is of no use without Global=yes"],
   [
     "Fencing=strict",
     "Fencing=strict: it needs a TimeoutStopSec= that fits into half of the machines' agent_ttl",

@@ -49,7 +49,7 @@ export interface MachineEntry {
   /** Units placed, assigned or still held here. A state that says `name-taken` holds nothing. */
   readonly occupants: ReadonlyMap<string, Neighbour>;
   /** Occupants that say Conflicts= or Replaces=. */
-  readonly guarded: ReadonlySet<string>;
+  readonly guarded: ReadonlyMap<string, Neighbour>;
   /** Sum of the occupants' weights. */
   readonly load: number;
   /** What the occupants reserve. */
@@ -193,7 +193,7 @@ export function emptyMachine(id: string): MutableMachine {
     states: new Map(),
     placed: new Set(),
     occupants: new Map(),
-    guarded: new Set(),
+    guarded: new Map(),
     load: 0,
     used: NOTHING_RESERVED,
     unreadable: NOTHING_UNREADABLE,

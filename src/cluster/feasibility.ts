@@ -163,9 +163,8 @@ function whyNotBeside(
   const self = selfOn(unit, machine);
   let conflict: string | undefined;
   let replacing: string | undefined;
-  for (const name of speaking(self, machine)) {
-    const other = machine.occupants.get(name);
-    if (other === undefined || group?.has(name) === true) continue;
+  for (const [name, other] of speaking(self, machine)) {
+    if (group?.has(name) === true) continue;
     // The lowest name, so that the reason does not depend on the order in which units came.
     if (conflicts(self, other)) conflict = lower(conflict, name);
     else if (replaces(other, self)) replacing = lower(replacing, name);
@@ -249,7 +248,7 @@ function whyLeaveFor(
   const self = selfOn(unit, machine);
   let conflict: string | undefined;
   let replacing: string | undefined;
-  for (const name of speaking(self, machine)) {
+  for (const [name] of speaking(self, machine)) {
     const other = cluster.unit(name);
     // What is only stopping there will be gone by itself.
     if (!isWanted(other) || !belongs(other, machine)) continue;
@@ -272,8 +271,8 @@ function belongs(unit: UnitEntry, machine: MachineEntry): boolean {
 }
 
 /** Without a pattern on either side there is nothing to compare: only those that have one, if the unit has none. */
-function speaking(self: Neighbour, machine: MachineEntry): Iterable<string> {
-  return speaks(self) ? machine.occupants.keys() : machine.guarded;
+function speaking(self: Neighbour, machine: MachineEntry): ReadonlyMap<string, Neighbour> {
+  return speaks(self) ? machine.occupants : machine.guarded;
 }
 
 function selfOn(unit: UnitEntry, machine: MachineEntry): Neighbour {

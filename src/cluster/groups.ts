@@ -14,6 +14,7 @@ import type { MachineReason } from "./reason.ts";
  * and over any number of steps. Oldest first.
  */
 export function groupOf(cluster: ClusterState, unit: UnitEntry): readonly UnitEntry[] {
+  if (isAlone(cluster, unit)) return [unit];
   const names = connected(unit.name, (name) => tiedTo(cluster, name));
   return entriesOf(cluster, names);
 }
@@ -23,6 +24,7 @@ export function splitGroups(
   cluster: ClusterState,
   names: ReadonlySet<string>,
 ): readonly (readonly UnitEntry[])[] {
+  if (names.size === 0) return [];
   const groups: (readonly UnitEntry[])[] = [];
   const seen = new Set<string>();
   for (const { name } of entriesOf(cluster, names)) {
@@ -54,10 +56,14 @@ export function whyNotTogetherOn(
   return undefined;
 }
 
+/** Nobody has to be where it is, and it not where anybody is. */
+export function isAlone(cluster: ClusterState, unit: UnitEntry): boolean {
+  return cluster.followers(unit.name).size === 0 && peersOf(unit).length === 0;
+}
+
 export function peersOf(unit: UnitEntry): readonly string[] {
-  return (knownConstraints(unit)?.requirements.machineOf ?? NO_PEERS).filter(
-    (peer) => peer !== unit.name,
-  );
+  const peers = knownConstraints(unit)?.requirements.machineOf ?? NO_PEERS;
+  return peers.length === 0 ? peers : peers.filter((peer) => peer !== unit.name);
 }
 
 /** Wanted, not global, readable: takes part in groups. */
@@ -71,11 +77,10 @@ const NO_PEERS: readonly string[] = [];
 
 function tiedTo(cluster: ClusterState, name: string): readonly string[] {
   const entry = cluster.unit(name);
-  if (entry === undefined) return NO_PEERS;
-  const followers = cluster.followers(name);
-  const peers = peersOf(entry);
-  if (followers.size === 0 && peers.length === 0) return NO_PEERS;
-  return [...peers, ...followers].filter((other) => isGroupable(cluster.unit(other)));
+  if (entry === undefined || isAlone(cluster, entry)) return NO_PEERS;
+  return [...peersOf(entry), ...cluster.followers(name)].filter((other) =>
+    isGroupable(cluster.unit(other)),
+  );
 }
 
 function connected(start: string, neighbours: (name: string) => readonly string[]): Set<string> {

@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import { compareText } from "./facts.ts";
 
 /**
@@ -9,20 +10,41 @@ export class LoadIndex {
   readonly #buckets = new Map<number, string[]>();
   /** The loads there are, sorted. */
   readonly #loads: number[] = [];
-  readonly #loadOf = new Map<string, number>();
 
-  get size(): number {
-    return this.#loadOf.size;
+  get isEmpty(): boolean {
+    return this.#loads.length === 0;
   }
 
-  set(machineId: string, load: number | undefined): void {
-    const before = this.#loadOf.get(machineId);
-    if (before === load) return;
-    if (before !== undefined) this.#remove(machineId, before);
-    if (load !== undefined) this.#add(machineId, load);
+  /** The machine must not be there. */
+  add(machineId: string, load: number): void {
+    const bucket = this.#buckets.get(load);
+    if (bucket !== undefined) {
+      // Machines are filled in order of id, so that it belongs at the end more often than not, and was the first elsewhere.
+      if (compareText(bucket.at(-1) ?? "", machineId) < 0) bucket.push(machineId);
+      else bucket.splice(position(bucket, machineId), 0, machineId);
+      return;
+    }
+    this.#buckets.set(load, [machineId]);
+    const at = this.#loads.findIndex((other) => other > load);
+    this.#loads.splice(at === -1 ? this.#loads.length : at, 0, load);
   }
 
-  /** Least loaded first. Nothing may be set while it is being walked. */
+  /** The machine has to be there, with this load. */
+  remove(machineId: string, load: number): void {
+    const bucket = this.#buckets.get(load) ?? [];
+    if (bucket[0] === machineId) {
+      bucket.shift();
+    } else {
+      const at = position(bucket, machineId);
+      assert(bucket[at] === machineId, `${machineId} is not indexed with load ${load}`);
+      bucket.splice(at, 1);
+    }
+    if (bucket.length > 0) return;
+    this.#buckets.delete(load);
+    this.#loads.splice(this.#loads.indexOf(load), 1);
+  }
+
+  /** Least loaded first. Nothing may be changed while it is being walked. */
   *entries(): Generator<LoadEntry> {
     for (const load of this.#loads) {
       for (const machineId of this.#buckets.get(load) ?? []) yield { machineId, load };
@@ -32,27 +54,6 @@ export class LoadIndex {
   /** As entries(), only the ids. */
   *[Symbol.iterator](): Generator<string> {
     for (const load of this.#loads) yield* this.#buckets.get(load) ?? [];
-  }
-
-  #add(machineId: string, load: number): void {
-    this.#loadOf.set(machineId, load);
-    const bucket = this.#buckets.get(load);
-    if (bucket !== undefined) {
-      bucket.splice(position(bucket, machineId), 0, machineId);
-      return;
-    }
-    this.#buckets.set(load, [machineId]);
-    const at = this.#loads.findIndex((other) => other > load);
-    this.#loads.splice(at === -1 ? this.#loads.length : at, 0, load);
-  }
-
-  #remove(machineId: string, load: number): void {
-    this.#loadOf.delete(machineId);
-    const bucket = this.#buckets.get(load) ?? [];
-    bucket.splice(position(bucket, machineId), 1);
-    if (bucket.length > 0) return;
-    this.#buckets.delete(load);
-    this.#loads.splice(this.#loads.indexOf(load), 1);
   }
 }
 

@@ -23,7 +23,9 @@ import type { TieIndex } from "./tie-index.ts";
 
 /** Who takes up which machine, and what follows from it: load, room, instances, and whom a change concerns. */
 export class Occupancy {
-  readonly open = new OpenMachines();
+  readonly #open = new OpenMachines();
+  /** Machines whose load the index does not have yet. */
+  readonly #stale = new Set<string>();
   readonly #machines: ReadonlyMap<string, MutableMachine>;
   readonly #manifests: ManifestTable;
   readonly #ties: TieIndex;
@@ -37,6 +39,17 @@ export class Occupancy {
     this.#machines = options.machines;
     this.#manifests = options.manifests;
     this.#ties = options.ties;
+  }
+
+  get open(): OpenMachines {
+    for (const id of this.#stale) {
+      const machine = this.#machines.get(id);
+      const isTaking = machine !== undefined && isOpen(machine);
+      if (isTaking) this.#open.set(id, machine.metadata, machine.load);
+      else this.#open.set(id, NO_METADATA, undefined);
+    }
+    this.#stale.clear();
+    return this.#open;
   }
 
   /** Kept from the first question on: most clusters never ask. */
@@ -95,7 +108,7 @@ export class Occupancy {
         machine.used = plus(machine.used, reserved(constraints, capacity));
       }
     }
-    this.#refreshLoad(machine);
+    this.#stale.add(machine.id);
   }
 
   #set(
@@ -109,7 +122,7 @@ export class Occupancy {
     const { name, before, after } = occupant;
     if (after === undefined) machine.occupants.delete(name);
     else machine.occupants.set(name, after);
-    if (after !== undefined && speaks(after)) machine.guarded.add(name);
+    if (after !== undefined && speaks(after)) machine.guarded.set(name, after);
     else machine.guarded.delete(name);
     const capacity = machine.presence?.record.capacity;
     machine.used = minus(machine.used, reserved(before?.constraints ?? [], capacity));
@@ -117,11 +130,7 @@ export class Occupancy {
     machine.load += weightOf(after) - weightOf(before);
     if (before === undefined) this.#instances?.count(name, machine, 1);
     if (after === undefined) this.#instances?.count(name, machine, -1);
-    this.#refreshLoad(machine);
-  }
-
-  #refreshLoad(machine: MutableMachine): void {
-    this.open.set(machine.id, machine.metadata, isOpen(machine) ? machine.load : undefined);
+    this.#stale.add(machine.id);
   }
 
   /** Undefined: it does not occupy the machine. The same object as before, unless something is different. */
@@ -151,13 +160,14 @@ export class Occupancy {
 
   #markRelated(machine: MachineEntry, subject: Neighbour, dirty: Dirty): void {
     const isSpeaking = speaks(subject);
-    for (const name of isSpeaking ? machine.occupants.keys() : machine.guarded) {
-      const other = machine.occupants.get(name);
-      if (other !== undefined && areRelated(subject, other)) dirty.units.add(name);
+    for (const other of (isSpeaking ? machine.occupants : machine.guarded).values()) {
+      if (areRelated(subject, other)) dirty.units.add(other.name);
     }
     this.#ties.markWaiting(subject, isSpeaking, dirty);
   }
 }
+
+const NO_METADATA: MachineEntry["metadata"] = new Map();
 
 function areRelated(one: Neighbour, other: Neighbour): boolean {
   return conflicts(one, other) || replaces(one, other) || replaces(other, one);

@@ -4,6 +4,7 @@ import type { Metadata } from "./machine.ts";
 
 /** Machines that are alike in the metadata that was asked about; there is at least one. */
 export interface MachineClass {
+  readonly name: string;
   readonly metadata: Metadata;
   readonly byLoad: LoadIndex;
 }
@@ -17,16 +18,31 @@ const TABLES_MAX = 16;
  */
 export class OpenMachines {
   readonly byLoad = new LoadIndex();
-  readonly #metadata = new Map<string, Metadata>();
+  readonly #machines = new Map<string, OpenMachine>();
   /** In the order of last use. */
   readonly #tables = new Map<string, ClassTable>();
 
   /** `load` undefined: it takes none. */
   set(machineId: string, metadata: Metadata, load: number | undefined): void {
-    this.byLoad.set(machineId, load);
-    if (load === undefined) this.#metadata.delete(machineId);
-    else this.#metadata.set(machineId, metadata);
-    for (const table of this.#tables.values()) table.set(machineId, metadata, load);
+    const known = this.#machines.get(machineId);
+    if (known !== undefined) {
+      if (known.load === load && known.metadata === metadata) return;
+      this.byLoad.remove(machineId, known.load);
+      for (const { byLoad } of known.classes.values()) byLoad.remove(machineId, known.load);
+      if (known.metadata === metadata && load !== undefined) {
+        known.load = load;
+        this.byLoad.add(machineId, load);
+        for (const { byLoad } of known.classes.values()) byLoad.add(machineId, load);
+        return;
+      }
+      for (const [table, machineClass] of known.classes) table.tidy(machineClass);
+      this.#machines.delete(machineId);
+    }
+    if (load === undefined) return;
+    const machine: OpenMachine = { metadata, load, classes: new Map() };
+    this.#machines.set(machineId, machine);
+    this.byLoad.add(machineId, load);
+    for (const table of this.#tables.values()) table.add(machineId, machine);
   }
 
   /** Classes by the values of these keys, in no particular order. `only`: those that can have one of these values. */
@@ -40,17 +56,29 @@ export class OpenMachines {
     this.#tables.delete(name);
     this.#tables.set(name, table);
     const [oldest] = this.#tables.keys();
-    if (this.#tables.size > TABLES_MAX && oldest !== undefined) this.#tables.delete(oldest);
+    if (this.#tables.size > TABLES_MAX && oldest !== undefined) this.#dropTable(oldest);
     return table.classes(only);
   }
 
   #makeTable(keys: readonly string[]): ClassTable {
     const table = new ClassTable(keys);
-    for (const { machineId, load } of this.byLoad.entries()) {
-      table.set(machineId, this.#metadata.get(machineId) ?? new Map(), load);
-    }
+    for (const [machineId, machine] of this.#machines) table.add(machineId, machine);
     return table;
   }
+
+  #dropTable(name: string): void {
+    const table = this.#tables.get(name);
+    this.#tables.delete(name);
+    if (table === undefined) return;
+    for (const { classes } of this.#machines.values()) classes.delete(table);
+  }
+}
+
+interface OpenMachine {
+  readonly metadata: Metadata;
+  load: number;
+  /** Where else it is indexed. */
+  readonly classes: Map<ClassTable, MachineClass>;
 }
 
 /** `key` of a class: a pseudo metadata key whose value is the machine id, for what depends on %m. */
@@ -59,26 +87,19 @@ export const MACHINE_ID_KEY = "%m";
 class ClassTable {
   readonly #keys: readonly string[];
   readonly #classes = new Map<string, MachineClass>();
-  readonly #of = new Map<string, { readonly metadata: Metadata; readonly in: MachineClass }>();
 
   constructor(keys: readonly string[]) {
     this.#keys = keys;
   }
 
-  set(machineId: string, metadata: Metadata, load: number | undefined): void {
-    let known = this.#of.get(machineId);
-    if (known !== undefined && (load === undefined || known.metadata !== metadata)) {
-      known.in.byLoad.set(machineId, undefined);
-      if (known.in.byLoad.size === 0) this.#classes.delete(this.#nameOf(known.in.metadata));
-      this.#of.delete(machineId);
-      known = undefined;
-    }
-    if (load === undefined) return;
-    if (known === undefined) {
-      known = { metadata, in: this.#classOf(machineId, metadata) };
-      this.#of.set(machineId, known);
-    }
-    known.in.byLoad.set(machineId, load);
+  add(machineId: string, machine: OpenMachine): void {
+    const machineClass = this.#classOf(machineId, machine.metadata);
+    machineClass.byLoad.add(machineId, machine.load);
+    machine.classes.set(this, machineClass);
+  }
+
+  tidy({ name, byLoad }: MachineClass): void {
+    if (byLoad.isEmpty) this.#classes.delete(name);
   }
 
   classes(only: ReadonlyMap<string, readonly string[]>): Iterable<MachineClass> {
@@ -100,15 +121,11 @@ class ClassTable {
       const value = key === MACHINE_ID_KEY ? machineId : metadata.get(key);
       if (value !== undefined) own.set(key, value);
     }
-    const name = this.#nameOf(own);
+    const name = JSON.stringify(this.#keys.map((key) => own.get(key)));
     const known = this.#classes.get(name);
     if (known !== undefined) return known;
-    const made = { metadata: own, byLoad: new LoadIndex() };
+    const made = { name, metadata: own, byLoad: new LoadIndex() };
     this.#classes.set(name, made);
     return made;
-  }
-
-  #nameOf(metadata: Metadata): string {
-    return JSON.stringify(this.#keys.map((key) => metadata.get(key)));
   }
 }

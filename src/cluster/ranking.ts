@@ -16,6 +16,7 @@ export function rankedMachines(
   cluster: ClusterState,
   units: readonly UnitEntry[],
 ): Iterable<string> {
+  if (!units.some(isChoosy)) return cluster.openMachines.byLoad;
   const wishes = units.flatMap((unit) => knownConstraints(unit)?.requirements ?? []);
   const pin = wishes.find(({ machineId }) => machineId !== undefined)?.machineId;
   if (pin !== undefined && !namesMachine([pin])) {
@@ -173,17 +174,26 @@ function compareWishes(left: readonly number[], right: readonly number[]): numbe
   return 0;
 }
 
+/** It asks for more of a machine than that it has little to do. */
+function isChoosy(unit: UnitEntry): boolean {
+  const wish = knownConstraints(unit)?.requirements;
+  return (
+    wish !== undefined &&
+    (wish.machineId !== undefined ||
+      wish.metadata.length > 0 ||
+      wish.preferredMetadata.length > 0 ||
+      wish.spreadBy !== undefined)
+  );
+}
+
 /** Metadata keys that decide where such a unit can or should be. */
 function keysOf(wish: Requirements): readonly string[] {
   const requirements = [...wish.metadata, ...wish.preferredMetadata];
-  if (requirements.length === 0 && wish.spreadBy === undefined) return NO_KEYS;
   const keys = requirements.map(({ key }) => key);
   if (wish.spreadBy !== undefined) keys.push(wish.spreadBy);
   if (requirements.some(({ values }) => namesMachine(values))) keys.push(HOSTNAME, MACHINE_ID_KEY);
   return keys;
 }
-
-const NO_KEYS: readonly string[] = [];
 
 function valuesByKey(wish: Requirements): readonly (readonly [string, readonly string[]])[] {
   return wish.metadata.flatMap(({ key, operator, values }) =>

@@ -47,8 +47,10 @@ export class PlanPass {
 
   /** None: it is not blocked. The last word of a pass counts. */
   decideBlocked(unit: UnitEntry, reasons: readonly BlockedReason[]): void {
-    this.#blocked.set(unit.name, reasons);
     const isBlocked = unit.blocked !== undefined;
+    // As almost always: it was not blocked and is not, whatever was decided before.
+    if (!isBlocked && reasons.length === 0) return;
+    this.#blocked.set(unit.name, reasons);
     if (isBlocked === reasons.length > 0) return;
     const identity = unit.unit?.createRevision ?? 0;
     const record = { identity, sinceMs: this.wallMs, reasons };

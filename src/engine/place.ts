@@ -135,8 +135,10 @@ function isSameAssignment(one: AssignmentSpec, other: AssignmentSpec): boolean {
  * coming back shows what it holds before the watch tells of it.
  */
 export function mayHold(pass: PlanPass, unit: UnitEntry, target: string): readonly string[] {
+  const before = unit.history?.record.entries ?? [];
+  if (before.length === 0 && unit.assignedTo.size === 0 && unit.statesOn.size === 0) return [];
   const machines = new Set<string>([...unit.assignedTo, ...unit.statesOn]);
-  for (const { machine } of unit.history?.record.entries ?? []) machines.add(machine);
+  for (const { machine } of before) machines.add(machine);
   machines.delete(target);
   return [...machines]
     .filter((id) => {

@@ -88,7 +88,13 @@ function runRound(pass: PlanPass): void {
     } else {
       const standings = settleGroup(pass, group);
       receiveGroup(pass, group, standings);
-      for (const homeless of splitGroups(pass.cluster, homelessOf(standings))) {
+      const parts =
+        group.length > 1
+          ? splitGroups(pass.cluster, homelessOf(standings))
+          : group
+              .filter(({ name }) => standings.get(name)?.type === "homeless")
+              .map((unit) => [unit]);
+      for (const homeless of parts) {
         schedule.push({
           oldest: homeless[0] ?? oldest,
           run: () => scheduleGroup(pass, { units: homeless, standings }),

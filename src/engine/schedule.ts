@@ -1,7 +1,7 @@
 import { isNameTaken, isPresent, type MachineEntry, type UnitEntry } from "../cluster/entries.ts";
 import { type BlockedReason, compareText } from "../cluster/facts.ts";
 import { displacedBy, whyNot, whyNotTogether } from "../cluster/feasibility.ts";
-import { peersOf, whyNotTogetherOn } from "../cluster/groups.ts";
+import { isAlone, peersOf, whyNotTogetherOn } from "../cluster/groups.ts";
 import { rankedMachines } from "../cluster/ranking.ts";
 import type { MachineReason } from "../cluster/reason.ts";
 import { ReasonCounter, unitReason } from "./blocked.ts";
@@ -25,8 +25,8 @@ const OPERATIONS_PER_MOVE = 4;
 /** Filter -> rank -> pick for units that go together; if no machine takes them all, each gets the reasons. */
 export function scheduleGroup(pass: PlanPass, homeless: Homeless): void {
   const { units } = homeless;
-  const group = new Set(units.map(({ name }) => name));
-  const apart = units.map((unit) => whyNotTogether(unit, units));
+  const group = units.length > 1 ? new Set(units.map(({ name }) => name)) : undefined;
+  const apart = group === undefined ? [] : units.map((unit) => whyNotTogether(unit, units));
   if (apart.some((reason) => reason !== undefined)) {
     giveUp(pass, homeless, (unit) => unitReason(togetherReason(units, apart, unit)));
     return;
@@ -60,7 +60,7 @@ function fits(
   pass: PlanPass,
   options: {
     readonly units: readonly UnitEntry[];
-    readonly group: ReadonlySet<string>;
+    readonly group: ReadonlySet<string> | undefined;
     readonly machine: MachineEntry;
     readonly isAdoption?: boolean;
   },
@@ -75,6 +75,9 @@ function fits(
 
 /** Present machines that still hold one of the units, sorted. The machine a unit is about to move from is not one of them. */
 function occupiedMachines(pass: PlanPass, { units, standings }: Homeless): readonly MachineEntry[] {
+  if (units.every(({ assignedTo, statesOn }) => assignedTo.size === 0 && statesOn.size === 0)) {
+    return [];
+  }
   const found = new Map<string, MachineEntry>();
   for (const unit of units) {
     const standing = standings.get(unit.name);
@@ -98,6 +101,7 @@ interface Tied {
 
 /** Where the units have to go because units that stay are there: to their peers, or else to their followers. */
 function tiedMachines(pass: PlanPass, { units, standings }: Homeless): Tied | undefined {
+  if (units.every((unit) => isAlone(pass.cluster, unit))) return undefined;
   const peers = units.flatMap((unit) => settledOf(pass, peersOf(unit), standings));
   const first = peers[0];
   if (first !== undefined) return { machineIds: [first.machineId], because: first.unit };
@@ -138,6 +142,10 @@ export function placeAll(
   let operations = 0;
   for (const unit of units) {
     const origin = originOf(unit, standings);
+    if (units.length === 1) {
+      place(pass, { unit, machine, origin, why: origin?.why ?? why, bundle: undefined });
+      return;
+    }
     // Placement, unit and the machine it comes from; and who may hold it.
     const more = 3 + mayHold(pass, unit, machine.id).length;
     if (comparisons + more > BUNDLE_MAX || operations + OPERATIONS_PER_MOVE > BUNDLE_MAX) {
@@ -147,7 +155,7 @@ export function placeAll(
     }
     comparisons += more;
     operations += OPERATIONS_PER_MOVE;
-    const bundle = units.length > 1 ? `${first} ${bundles}` : undefined;
+    const bundle = `${first} ${bundles}`;
     place(pass, { unit, machine, origin, why: origin?.why ?? why, bundle });
   }
 }

@@ -174,8 +174,7 @@ export class Registrar {
     { consumer, services }: Extract<ClientMessage, { type: "link" }>,
   ): string | undefined {
     const { keys, machineId } = this.#options;
-    const problem = instanceProblem(consumer);
-    if (problem !== undefined) return problem;
+    if (!/^[^/\s]+$/.test(consumer)) return `"${consumer}" is no name of a unit`;
     const key = keys.link(machineId, consumer);
     for (const [other, owner] of this.#links) {
       if (owner === session && other !== key) this.#unlink(other);

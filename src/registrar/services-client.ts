@@ -63,8 +63,10 @@ export class ServicesClient {
   }
 
   link(consumer: string, services: readonly LinkedService[]): void {
-    this.#link = { type: "link", consumer, services: [...services] };
-    this.#send(this.#link);
+    const link = { type: "link" as const, consumer, services: [...services] };
+    if (JSON.stringify(link) === JSON.stringify(this.#link)) return;
+    this.#link = link;
+    this.#send(link);
   }
 
   /** Stays connected until `signal` aborts. */

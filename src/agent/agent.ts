@@ -13,6 +13,7 @@ import { Handback } from "./handback.ts";
 import { Holdings } from "./holdings.ts";
 import type { Host } from "./host.ts";
 import { Lanes } from "./lanes.ts";
+import { LastKnown } from "./last-known.ts";
 import { LeaseFence } from "./lease-fence.ts";
 import type { HeldPresence, MachineDescription } from "./presence.ts";
 import { type RegistrySession, runRegistrySession } from "./registry-session.ts";
@@ -33,6 +34,8 @@ export interface AgentOptions {
   readonly ttlMs: number;
   readonly startParallelism: number;
   readonly handbackMs: number;
+  /** Whether a machine that boots while the registry is away starts what it ran before. */
+  readonly startsWithoutRegistry: boolean;
   readonly nonce: string;
   /** Addresses, metadata, version, ...; `leaving` is the agent's own to say. */
   readonly describe: () => Promise<Omit<MachineDescription, "leaving">>;
@@ -49,6 +52,8 @@ export type AgentStatus =
   | { readonly type: "attached"; readonly clusterId: string; readonly storeId: string };
 
 const DETACHED_RECHECK_MS = 5_000;
+/** So long a machine that boots waits for the registry. */
+const REGISTRY_PATIENCE_MS = 5_000;
 const LEAVE_RECHECK_MS = 1_000;
 const TASK_BACKOFF = { firstMs: 1_000, maxMs: 60_000 };
 
@@ -67,10 +72,13 @@ export class Agent {
   readonly #publisher: StatePublisher;
   readonly #runner: TaskRunner;
   readonly #fence: LeaseFence;
+  readonly #lastKnown: LastKnown;
   #status: AgentStatus = { type: "away", why: "not asked yet" };
   #mode: "normal" | "hand-over" | "system-stopping" = "normal";
   #session: RegistrySession | undefined;
   #isLost = false;
+  #wasAttached = false;
+  #beganMs = 0;
   #registryLostMs: number | undefined;
   /** The registry does not know yet what is held here, so nothing may be stopped for it. */
   #rejoining = false;
@@ -93,6 +101,7 @@ export class Agent {
     this.#assignments = new Assignments({ keys, machineId, logger });
     const look = (unit: string) => {
       this.#runner.mark(unit);
+      this.#lastKnown.mark();
       this.#session?.tasks.wake();
     };
     const onState = (unit: string) => {
@@ -138,7 +147,20 @@ export class Agent {
       holdings: this.#holdings,
       onChange: look,
     });
-    this.#runner = new TaskRunner({
+    this.#lastKnown = new LastKnown({
+      ...options,
+      holdings: this.#holdings,
+      assignments: this.#assignments,
+      lanes: this.#lanes,
+      isAway: () => this.#status.type === "away",
+      life: this.#life.signal,
+    });
+    this.#runner = this.#makeRunner(onState);
+  }
+
+  #makeRunner(onState: (unit: string) => void): TaskRunner {
+    const { clock, logger, store, keys, systemd } = this.#options;
+    return new TaskRunner({
       clock,
       logger,
       systemd,
@@ -149,6 +171,7 @@ export class Agent {
       handback: this.#handback,
       publisher: this.#publisher,
       fence: this.#fence,
+      onFiles: () => this.#lastKnown.mark(),
       mode: () => this.#mode,
       isPresent: () => this.#session?.presence.lease.isValid() === true,
       confirmRegistry: (signal) => this.#confirmRegistry(signal),
@@ -178,10 +201,12 @@ export class Agent {
    * holds this machine's record.
    */
   async run(signal: AbortSignal): Promise<void> {
+    this.#beganMs = this.#options.clock.monotonicMs();
     await this.#holdings.load();
     await untilFirst(signal, [
       (running) => this.#followSystemd(running),
       (running) => this.#attend(running),
+      (running) => this.#lastKnown.run(running),
       (running) =>
         new Promise<void>((resolve, reject) => {
           this.#lanes.onCrash(reject);
@@ -264,8 +289,10 @@ export class Agent {
         if (signal.aborted) return;
         if (!isFleetError(error) || error.code === "duplicate-machine") throw error;
         failures += 1;
-        if (error.retriable) this.#setStatus({ type: "away", why: errorMessage(error) });
-        else logger.warn("session-ended", { why: errorMessage(error) });
+        if (error.retriable) {
+          this.#setStatus({ type: "away", why: errorMessage(error) });
+          await this.#startWithoutRegistry();
+        } else logger.warn("session-ended", { why: errorMessage(error) });
         pauseMs = backoffMs(
           failures,
           { firstMs: 50, maxMs: ttlMs / 4 },
@@ -276,6 +303,17 @@ export class Agent {
         this.#hurry = wake;
       });
     }
+  }
+
+  /** Only right after a boot: later, what should run runs. */
+  async #startWithoutRegistry(): Promise<void> {
+    const { clock, logger, startsWithoutRegistry } = this.#options;
+    if (!startsWithoutRegistry || this.#wasAttached || !this.#trust.isMember) return;
+    if (clock.monotonicMs() - this.#beganMs < REGISTRY_PATIENCE_MS) return;
+    await this.#lastKnown.start().catch((error: unknown) => {
+      if (!isFleetError(error)) throw error;
+      logger.warn("no-start-without-registry", { why: errorMessage(error) });
+    });
   }
 
   /** Sleeps until the time is over or the function given to `onBegin` is called. */
@@ -306,11 +344,13 @@ export class Agent {
         publisher: this.#publisher,
         runner: this.#runner,
         fence: this.#fence,
+        onAssigned: () => this.#lastKnown.mark(),
         isRejoining: () => this.#rejoining,
         onBegin: (session) => {
           if (this.#isLost) this.#registryLostMs = clock.monotonicMs();
           this.#isLost = false;
           this.#session = session;
+          this.#wasAttached = true;
           this.#setStatus({ type: "attached", ...this.#trust.membership() });
           this.#options.onPresence?.(session.presence);
         },
@@ -362,6 +402,7 @@ export class Agent {
     if (this.#mode === mode) return;
     this.#options.logger.info("leaving", { mode });
     this.#mode = mode;
+    if (this.#status.type === "attached") void this.#lastKnown.close();
     for (const unit of this.#holdings.units()) this.#runner.mark(unit);
     // The next session begins by rewriting the machine's record, with `leaving` in it.
     this.#session?.end();

@@ -76,6 +76,11 @@ export class ClusterTrust {
     return { clusterId, storeId };
   }
 
+  /** Whether this machine belongs to a cluster whose registry was the right one when it last answered. */
+  get isMember(): boolean {
+    return this.#membership !== undefined && this.#membership.older === undefined;
+  }
+
   /** Notes that an answer of the trusted store carried this revision. */
   saw(revision: Revision): void {
     if (revision > this.#seenRevision) this.#seenRevision = revision;

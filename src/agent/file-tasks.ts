@@ -21,6 +21,7 @@ export interface FileTasksOptions {
   readonly fence: LeaseFence;
   /** The unit has changed: look at it again, and publish its state. */
   readonly onChange: (unit: string) => void;
+  readonly onFiles: () => void;
   /** It no longer occupies the machine. */
   readonly letGo: (unit: string) => Promise<void>;
 }
@@ -121,6 +122,7 @@ export class FileTasks {
       for (const status of await systemd.status(kept, signal)) holdings.setStatus(status);
     }
     for (const { task } of writes) this.#options.onChange(task.unit);
+    this.#options.onFiles();
   }
 
   /** Without those that the fence cannot be put around now: they are tried again. */

@@ -35,6 +35,8 @@ export interface RegistrySessionOptions extends PresenceOptions {
   readonly isRejoining: () => boolean;
   readonly onBegin: (session: RegistrySession) => void;
   readonly onPresenceLost: () => void;
+  /** Assignments have come, changed or gone. */
+  readonly onAssigned: () => void;
   /** States may have been written. */
   readonly onFlush: () => void;
   readonly onEnd: () => void;
@@ -76,6 +78,7 @@ export async function runRegistrySession(
       (running) =>
         followAssignments(options, running, () => {
           known.assigned = true;
+          options.onAssigned();
           tasks.wake();
         }),
       (running) => tasks.run(running),

@@ -34,6 +34,8 @@ export interface TaskRunnerOptions {
   readonly confirmRegistry: (signal: AbortSignal) => Promise<void>;
   /** Ends with the daemon, not with a session: a stop or start under way is not given up when the registry goes away. */
   readonly life: AbortSignal;
+  /** Unit files were written or removed. */
+  readonly onFiles: () => void;
   /** A state may have changed: publish. */
   readonly onState: (unit: string) => void;
 }

@@ -1,9 +1,11 @@
 import { readFileSync } from "node:fs";
 import { parse } from "ini";
+import type { Overcommit } from "../cluster/facts.ts";
 import { DEFAULT_KEY_PREFIX } from "../registry/keys.ts";
 import { parseDuration } from "../runtime/duration.ts";
 import { errorMessage, FleetError } from "../runtime/errors.ts";
 import { parseGlob } from "../units/glob.ts";
+import { parseOvercommit } from "./overcommit.ts";
 
 /** What fleet.conf and FLEET_* variables say, checked. Times in milliseconds. */
 export interface Config {
@@ -20,9 +22,11 @@ export interface Config {
   readonly keyPrefix: string;
   readonly publicIp: string | undefined;
   readonly metadata: Readonly<Record<string, string>>;
+  readonly overcommit: Overcommit | undefined;
   readonly agentTtlMs: number;
   readonly bootGraceMs: number;
   readonly handbackMs: number;
+  readonly startWithoutRegistry: boolean;
   readonly startParallelism: number | undefined;
   readonly unitsDirectory: string;
   readonly stateDirectory: string;
@@ -71,9 +75,11 @@ const KEYS = [
   "etcd_key_prefix",
   "public_ip",
   "metadata",
+  "overcommit",
   "agent_ttl",
   "boot_grace",
   "handback",
+  "start_without_registry",
   "start_parallelism",
   "units_directory",
   "state_directory",
@@ -194,9 +200,11 @@ export function parseConfig(settings: Settings): Config {
     keyPrefix: checkPrefix(settings, read.text("etcd_key_prefix") ?? DEFAULT_KEY_PREFIX),
     publicIp: read.text("public_ip"),
     metadata: parseMetadata(settings, read.text("metadata") ?? ""),
+    overcommit: readOvercommit(settings, read.text("overcommit")),
     agentTtlMs: read.duration("agent_ttl", 15_000, { minMs: 2_000 }),
     bootGraceMs: read.duration("boot_grace", 60_000, { minMs: 0 }),
     handbackMs: read.duration("handback", 120_000, { minMs: 0 }),
+    startWithoutRegistry: read.flag("start_without_registry", true),
     startParallelism:
       settings["start_parallelism"] === undefined ? undefined : read.count("start_parallelism", 1),
     unitsDirectory: read.text("units_directory") ?? "/run/fleet/units",
@@ -248,8 +256,8 @@ function reader(settings: Settings) {
   };
   return {
     text,
-    flag(key: Key): boolean {
-      const value = text(key)?.toLowerCase() ?? "false";
+    flag(key: Key, fallback = false): boolean {
+      const value = text(key)?.toLowerCase() ?? String(fallback);
       if (["1", "yes", "y", "true", "t", "on"].includes(value)) return true;
       if (["0", "no", "n", "false", "f", "off"].includes(value)) return false;
       throw invalid(settings, key, `"${value}" is neither true nor false`);
@@ -338,6 +346,14 @@ function parseListen(settings: Settings, address: string): { host: string; port:
     );
   }
   return { host, port };
+}
+
+function readOvercommit(settings: Settings, text: string | undefined): Overcommit | undefined {
+  if (text === undefined) return undefined;
+  const overcommit = parseOvercommit(text);
+  if (overcommit !== undefined) return overcommit;
+  const forms = "write a factor above 0, or some of memory=1.2 cpu=2 tasks=1";
+  throw invalid(settings, "overcommit", `"${text}" is not understood: ${forms}`);
 }
 
 function parseMetadata(settings: Settings, text: string): Readonly<Record<string, string>> {

@@ -97,6 +97,7 @@ async function runMachine(machine: Machine): Promise<void> {
     nonce,
     ttlMs: config.agentTtlMs,
     handbackMs: config.handbackMs,
+    startsWithoutRegistry: config.startWithoutRegistry,
     startParallelism: config.startParallelism ?? 2 * availableParallelism(),
     describe: () => describeMachine(config, host),
     onPresence: (presence) => registrar.setPresence(presence),
@@ -268,6 +269,7 @@ async function describeMachine(config: Config, host: Host) {
     version: VERSION,
     format: RECORD_FORMAT,
     capacity: facts.capacity,
+    ...(config.overcommit === undefined ? {} : { overcommit: config.overcommit }),
   };
 }
 

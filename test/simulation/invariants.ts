@@ -218,6 +218,8 @@ export class SystemdInvariants {
   /** Two copies only when the machine of the first was lost, or the registry another, since that was started. */
   #demandAlone({ machine }: SimDaemon, unit: string): void {
     const { machines, lastAbsentMs, log, keys } = this.#options;
+    // It starts what it ran before it booted, and cannot know what has been placed elsewhere since.
+    if (machine.link.isCut) return;
     const now = this.#now();
     const record = now.get(keys.unit(unit));
     if (record === undefined || (JSON.parse(record.value) as UnitRecord).global) return;

@@ -103,6 +103,7 @@ export class SimDaemon {
       }),
       ttlMs: TUNING.ttlMs,
       handbackMs: TUNING.handbackMs,
+      startsWithoutRegistry: true,
       startParallelism: TUNING.startParallelism,
       describe: async () => ({
         ...(await host.facts()),

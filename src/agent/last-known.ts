@@ -1,0 +1,161 @@
+import * as v from "valibot";
+import { assignmentRecord, manifestRecord } from "../registry/records.ts";
+import type { Clock } from "../runtime/clock.ts";
+import { errorMessage, isFleetError } from "../runtime/errors.ts";
+import type { Logger } from "../runtime/logger.ts";
+import { Loop } from "../runtime/loop.ts";
+import type { Random } from "../runtime/random.ts";
+import type { Assignments } from "./assignments.ts";
+import { describeManifest, type Holdings } from "./holdings.ts";
+import type { Host } from "./host.ts";
+import type { Lanes } from "./lanes.ts";
+import type { Systemd } from "./systemd.ts";
+
+export interface LastKnownOptions {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly host: Host;
+  readonly systemd: Systemd;
+  readonly holdings: Holdings;
+  readonly assignments: Assignments;
+  readonly lanes: Lanes;
+  /** Whether there is no word from the registry. */
+  readonly isAway: () => boolean;
+  /** Ends with the daemon. */
+  readonly life: AbortSignal;
+}
+
+const RECORD = "assignments";
+/** Changes within this time are written at once: each write costs an fsync, and a reading of all unit files. */
+const GATHER_MS = 1_000;
+const BACKOFF = { firstMs: 1_000, maxMs: 60_000 };
+
+const savedRecord = v.looseObject({
+  bootId: v.string(),
+  units: v.array(
+    v.looseObject({ unit: v.string(), assignment: assignmentRecord, manifest: manifestRecord }),
+  ),
+});
+type Saved = v.InferOutput<typeof savedRecord>;
+
+/**
+ * What the machine was to run, on disk, for a boot at which the registry is away. It says nothing of units with Fencing=strict, and nothing
+ * any more once the machine has handed its units over: they run elsewhere then.
+ */
+export class LastKnown {
+  readonly #options: LastKnownOptions;
+  readonly #loop: Loop;
+  #dueMs: number | undefined;
+  #isClosed = false;
+  #isTried = false;
+
+  constructor(options: LastKnownOptions) {
+    this.#options = options;
+    this.#loop = new Loop({
+      ...options,
+      name: "last-known",
+      backoff: BACKOFF,
+      pass: () => this.#pass(),
+    });
+  }
+
+  run(signal: AbortSignal): Promise<void> {
+    return this.#loop.run(signal);
+  }
+
+  /** An assignment, or what is on disk for it, may have changed. */
+  mark(): void {
+    this.#dueMs ??= this.#options.clock.monotonicMs() + GATHER_MS;
+    this.#loop.wake();
+  }
+
+  /** The units are handed over. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.#options.host.persistent.remove(RECORD).catch((error: unknown) => {
+      if (!isFleetError(error)) throw error;
+    });
+  }
+
+  /** Starts what the machine ran before this boot. Does so once, and nothing if the boot is the same: then it runs, or was stopped for a reason. */
+  async start(): Promise<void> {
+    const { host, systemd, holdings, lanes, logger, life } = this.#options;
+    if (this.#isTried) return;
+    this.#isTried = true;
+    const saved = parseSaved(await host.persistent.read(RECORD));
+    if (saved === undefined || saved.bootId === host.bootId) return;
+    const units = saved.units.filter(({ unit }) => !holdings.has(unit));
+    if (units.length === 0) return;
+    logger.warn("starts-without-registry", { units: units.length });
+    const results = await systemd.write(units.map(({ unit, manifest }) => ({ unit, manifest })));
+    const written = units.filter((_, index) => results[index]?.type === "written");
+    for (const { unit, manifest } of written) holdings.setFile(unit, describeManifest(manifest));
+    if (results.some((result) => result.type === "written" && result.reloadNeeded)) {
+      await systemd.reload();
+    }
+    for (const one of written) {
+      if (one.assignment.target !== "launched") continue;
+      const { unit } = one;
+      lanes.run({ unit, task: "start", slot: true, signal: life, work: () => this.#startOne(one) });
+    }
+  }
+
+  /** As the agent would, but for the registry's leave: when that is back it finds nothing to do. */
+  async #startOne({ unit, assignment, manifest }: Saved["units"][number]): Promise<void> {
+    const { systemd, holdings, isAway, life } = this.#options;
+    if (!isAway() || holdings.start(unit) !== undefined) return;
+    const record = {
+      identity: assignment.identity,
+      restarts: assignment.restarts,
+      effective: describeManifest(manifest).effective,
+      sinceBeforeMs: holdings.status(unit).sinceMs,
+    };
+    await holdings.setStart(unit, { ...record, outcome: "pending" });
+    const outcome = await systemd.start(unit, life);
+    await holdings.setStart(unit, { ...record, outcome });
+    await holdings.refreshUnit(unit);
+  }
+
+  async #pass(): Promise<number | undefined> {
+    const { clock } = this.#options;
+    if (this.#dueMs === undefined || this.#isClosed) return undefined;
+    const waitMs = this.#dueMs - clock.monotonicMs();
+    if (waitMs > 0) return waitMs;
+    this.#dueMs = undefined;
+    await this.#save();
+    return undefined;
+  }
+
+  async #save(): Promise<void> {
+    const { host, systemd, holdings, assignments, logger } = this.#options;
+    const units: Saved["units"] = [];
+    for (const { unit, manifest } of await systemd.held()) {
+      const assignment = assignments.get(unit);
+      const file = holdings.file(unit);
+      if (assignment === undefined || file === undefined || file.fencing !== undefined) continue;
+      if (file.manifest !== assignment.manifest) continue;
+      const dropIns = manifest.dropIns.map((dropIn) => ({ ...dropIn }));
+      units.push({ unit, assignment, manifest: { content: manifest.content, dropIns } });
+    }
+    const saved: Saved = { bootId: host.bootId, units };
+    try {
+      if (!this.#isClosed) await host.persistent.write(RECORD, JSON.stringify(saved));
+    } catch (error) {
+      logger.warn("last-known-not-saved", { error: errorMessage(error) });
+      this.mark();
+      throw error;
+    }
+  }
+}
+
+/** A record that cannot be read counts as none. */
+function parseSaved(text: string | undefined): Saved | undefined {
+  if (text === undefined) return undefined;
+  try {
+    const parsed = v.safeParse(savedRecord, JSON.parse(text));
+    return parsed.success ? parsed.output : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -72,7 +72,7 @@ begin_static_parts() {
   begin deadcode knip --no-config-hints
   begin scripts bash -c 'for file; do bash -n "$file" || exit 1; done' bash "${SCRIPTS[@]}"
   without shellcheck "a linter's findings in shell scripts" || begin shellcheck shellcheck -x "${SCRIPTS[@]}"; }
-SCRIPTS=(lab/lab.sh lab/start.sh lab/stop.sh lab/fleetctl-ts test/run.sh test/check.sh .ci/run)   # and what they source
+SCRIPTS=(lab/lab.sh lab/debian-units.sh lab/start.sh lab/stop.sh lab/fleetctl-ts test/run.sh test/check.sh .ci/run)   # and what they source
 
 # Says what is left out for want of a program that not everybody has; false where it is there.
 without() { ! command -v "$1" >/dev/null || return 1

@@ -1,41 +1,19 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
 import { parseReservation } from "../../src/units/reservation.ts";
-import {
-  decodeUnitText,
-  parseUnitFile,
-  printUnitFile,
-  scanUnitFile,
-  type UnitOption,
-} from "../../src/units/unit-file.ts";
-import { unitHash } from "../../src/units/unit-hash.ts";
-import { isUnitType, parseUnitName, validateUnitName } from "../../src/units/unit-name.ts";
-
-/** The machine's own unit files and the systemd that reads them (Debian: package systemd). */
-const SYSTEM_UNITS = "/lib/systemd/system";
+import { scanUnitFile, type UnitOption } from "../../src/units/unit-file.ts";
+import { machineUnitFiles } from "../support/unit-files.ts";
+import { assertReadWell } from "./real-unit-checks.ts";
 
 test("every unit file of this machine is read without problems and comes back byte for byte", () => {
-  const names = readdirSync(SYSTEM_UNITS).filter((name) => {
-    // Directories are drop-ins and links (.d, .wants), links to /dev/null are masked units.
-    return statSync(join(SYSTEM_UNITS, name)).isFile();
-  });
-  let options = 0;
-  for (const name of names) {
-    const bytes = readFileSync(join(SYSTEM_UNITS, name));
-    const unitFile = parseUnitFile(decodeUnitText(bytes, name), name);
-    assert(Buffer.from(printUnitFile(unitFile)).equals(bytes), name);
-    assert.match(unitHash(unitFile), /^[0-9a-f]{40}$/);
-    const type = parseUnitName(name)?.type ?? "";
-    if (isUnitType(type)) assert.equal(validateUnitName(name), undefined);
-    options += unitFile.options.length;
-  }
-  assert(names.length >= 100, `only ${names.length} unit files in ${SYSTEM_UNITS}`);
-  assert(options >= names.length);
+  const files = machineUnitFiles();
+  for (const file of files) assertReadWell(file);
+  assert(files.length >= 100, `only ${files.length} unit files on this machine`);
 });
 
 /** What `systemd-analyze verify` says of each text, with the file's name and what does not concern reading left out. */

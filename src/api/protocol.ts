@@ -1,12 +1,14 @@
 import type { Explanation } from "../cluster/explain.ts";
 import type { Outlook } from "../cluster/outlook.ts";
+import type { Rebalance } from "../cluster/rebalance.ts";
 import type { ApplyResult, UnitChange } from "../cluster/unit-change.ts";
 import type { MachineView, UnitHistory, UnitView } from "../cluster/views.ts";
 import type { OperatorChange } from "../registry/machine-changes.ts";
+import type { MoveOutcome, MoveRequest } from "../registry/move-requests.ts";
 import type { Endpoint, Link } from "../services/endpoint.ts";
 import type { DropIn } from "../units/manifest.ts";
 
-export type { ApplyResult, OperatorChange, UnitChange, UnitHistory };
+export type { ApplyResult, MoveRequest, OperatorChange, UnitChange, UnitHistory };
 
 /**
  * Bodies of /fleet/v2 (docs/api.md). JSON; errors are ErrorBody with an HTTP status of 4xx or 5xx.
@@ -29,6 +31,8 @@ export type { ApplyResult, OperatorChange, UnitChange, UnitHistory };
  *   POST /fleet/v2/rejoin                  RejoinRequest -> RejoinBody (this machine only)
  *   POST /fleet/v2/machines/ID/forget      empty -> 204
  *   POST /fleet/v2/machines/ID/operator    OperatorChange -> OperatorBody
+ *   GET  /fleet/v2/rebalance[?max-moves=N] RebalanceBody (nothing is moved)
+ *   POST /fleet/v2/moves                   MoveRequest -> MoveBody (of one unit with those tied to it; within 10 s)
  *   GET  /fleet/v2/services                ServicesBody
  *   GET  /fleet/v2/services/NAME           ServicesBody of this one
  *   POST /fleet/v2/services/NAME/INSTANCE/register    HandRequest -> 204 (409: a sidekick's)
@@ -161,6 +165,16 @@ export interface OperatorBody {
   readonly draining: boolean;
   /** `null` hides a key that the machine has by itself. */
   readonly metadata: Readonly<Record<string, string | null>>;
+}
+
+/** What would bring the loads of machines together. */
+export interface RebalanceBody extends Rebalance {
+  readonly notices: readonly Notice[];
+}
+
+export interface MoveBody {
+  /** `moving`: the engine has begun; the unit's view tells the rest. */
+  readonly outcome: MoveOutcome;
 }
 
 /** Where a unit is and why, where else it could be, and what keeps it from every other machine. */

@@ -19,6 +19,7 @@ import { v2ActionRoutes } from "./v2-actions.ts";
 import { v2ClusterRoutes } from "./v2-cluster.ts";
 import { v2ExplainRoutes } from "./v2-explain.ts";
 import { v2LogRoutes } from "./v2-logs.ts";
+import { v2MoveRoutes } from "./v2-moves.ts";
 import { v2OperatorRoutes } from "./v2-operators.ts";
 import { v2ServiceRoutes } from "./v2-services.ts";
 import { v2UnitRoutes } from "./v2-units.ts";
@@ -100,6 +101,7 @@ class ApiServer {
           ...v2LogRoutes(context),
           ...v2ServiceRoutes(context),
           ...v2ActionRoutes(context),
+          ...v2MoveRoutes(context),
           ...v2OperatorRoutes(context),
           ...v2ExplainRoutes(context),
         ],

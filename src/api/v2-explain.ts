@@ -1,11 +1,12 @@
 import { explain } from "../cluster/explain.ts";
+import { rebalance } from "../cluster/rebalance.ts";
 import type { ClusterStateRead } from "../registry/cluster-reader.ts";
 import { withDeadline } from "../runtime/deadline.ts";
 import { FleetError } from "../runtime/errors.ts";
 import { type ApiContext, notices } from "./context.ts";
 import { decodeBody } from "./decode-body.ts";
 import { type ApiRequest, json, Refusal, type Reply } from "./http.ts";
-import type { ExplainBody, PlanBody } from "./protocol.ts";
+import type { ExplainBody, PlanBody, RebalanceBody } from "./protocol.ts";
 import type { Route } from "./router.ts";
 import { applyRequest, invalidChange } from "./v2-units.ts";
 
@@ -24,6 +25,10 @@ export function v2ExplainRoutes(context: ApiContext): readonly Route[] {
     {
       path: "plan",
       methods: { POST: (request) => queue.run(request, () => plan(context, request)) },
+    },
+    {
+      path: "rebalance",
+      methods: { GET: (request) => queue.run(request, () => getRebalance(context, request)) },
     },
   ];
 }
@@ -51,6 +56,20 @@ async function plan(context: ApiContext, request: ApiRequest): Promise<Reply> {
     revision: read.revision,
     results,
     outlooks: context.previewPlan(read.cluster, { dirty, wallMs: context.clock.wallMs() }),
+    notices: await currentNotices(context, request),
+  };
+  return json(200, body);
+}
+
+async function getRebalance(context: ApiContext, request: ApiRequest): Promise<Reply> {
+  const text = request.query.get("max-moves");
+  const movesMax = Number(text ?? Number.POSITIVE_INFINITY);
+  if (Number.isNaN(movesMax) || movesMax < 0) {
+    throw new Refusal(400, "bad-request", `max-moves has to be a number, not ${text}`);
+  }
+  const { cluster } = await readCluster(context, request);
+  const body: RebalanceBody = {
+    ...rebalance(cluster, { movesMax }),
     notices: await currentNotices(context, request),
   };
   return json(200, body);

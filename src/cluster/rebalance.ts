@@ -28,7 +28,7 @@ export interface Rebalance {
 /** A difference up to this part of the mean load is not worth an interruption. */
 const SLACK = 0.1;
 /** More moves than that are planned at another time: the daemon that is asked does nothing else meanwhile. */
-const MOVES_MAX = 100;
+const MOVES_MAX = 500;
 
 /**
  * The moves that bring machines' loads (Weight=) together. Each goes where the engine would put the units if they were new, so that all

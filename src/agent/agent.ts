@@ -4,6 +4,7 @@ import type { Store } from "../registry/store.ts";
 import { backoffMs } from "../runtime/backoff.ts";
 import { type Clock, sleep } from "../runtime/clock.ts";
 import { errorMessage, FleetError, isFleetError } from "../runtime/errors.ts";
+import type { Liveness } from "../runtime/liveness.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { Random } from "../runtime/random.ts";
 import { untilFirst } from "../runtime/until-first.ts";
@@ -36,6 +37,7 @@ export interface AgentOptions {
   readonly handbackMs: number;
   /** Whether a machine that boots while the registry is away starts what it ran before. */
   readonly startsWithoutRegistry: boolean;
+  readonly liveness?: Liveness;
   readonly nonce: string;
   /** Addresses, metadata, version, ...; `leaving` is the agent's own to say. */
   readonly describe: () => Promise<Omit<MachineDescription, "leaving">>;
@@ -190,6 +192,10 @@ export class Agent {
    */
   get registryLostMs(): number | undefined {
     return this.#isLost ? this.#options.clock.monotonicMs() : this.#registryLostMs;
+  }
+
+  get isLeaving(): boolean {
+    return this.#mode !== "normal";
   }
 
   get heldCount(): number {

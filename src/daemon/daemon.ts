@@ -20,7 +20,6 @@ import { Registry } from "../registry/registry.ts";
 import type { Store } from "../registry/store.ts";
 import { errorMessage, FleetError, isFleetError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/logger.ts";
-import { ServiceNotifier } from "../runtime/service-notifier.ts";
 import { systemClock } from "../runtime/system-clock.ts";
 import { systemRandom } from "../runtime/system-random.ts";
 import type { UnixSocketSpec } from "../runtime/unix-socket.ts";
@@ -28,6 +27,7 @@ import { VERSION } from "../runtime/version.ts";
 import type { Config } from "./config.ts";
 import { EngineSwitch } from "./engine-switch.ts";
 import { collectAtRest } from "./heap-rest.ts";
+import { DaemonReport } from "./report.ts";
 
 /** How long handing units over may take before the daemon goes anyway; the unit's TimeoutStopSec= is longer. */
 const HAND_OVER_MAX_MS = 170_000;
@@ -77,7 +77,12 @@ async function runMachine(machine: Machine): Promise<void> {
     keys: makeKeys(config.keyPrefix),
   };
   const nonce = systemRandom.id();
-  const notifier = new ServiceNotifier(process.env);
+  const report = new DaemonReport({
+    clock: systemClock,
+    env: process.env,
+    statusLine: (role) => statusLine(agent, role),
+  });
+  const { liveness } = report;
   const engine = new EngineSwitch((expected, signal) =>
     runEngine({
       ...shared,
@@ -86,6 +91,8 @@ async function runMachine(machine: Machine): Promise<void> {
       format: RECORD_FORMAT,
       expected,
       registryLostMs: () => agent.registryLostMs,
+      liveness,
+      onLead: (leads) => report.lead(leads),
       options: { bootGraceMs: config.bootGraceMs, lossWindowMs: config.agentTtlMs },
       signal,
     }),
@@ -97,12 +104,13 @@ async function runMachine(machine: Machine): Promise<void> {
     nonce,
     ttlMs: config.agentTtlMs,
     handbackMs: config.handbackMs,
+    liveness,
     startsWithoutRegistry: config.startWithoutRegistry,
     startParallelism: config.startParallelism ?? 2 * availableParallelism(),
     describe: () => describeMachine(config, host),
     onPresence: (presence) => registrar.setPresence(presence),
     onStatus: (status) => {
-      notifier.status(statusLine(status));
+      report.tell();
       // Away, what was last said holds; by a registry that is not the machine's own nothing is said at all.
       if (status.type !== "away") {
         registrar.setCluster(status.type === "attached" ? status : undefined);
@@ -123,7 +131,7 @@ async function runMachine(machine: Machine): Promise<void> {
   let api: Api | undefined;
   try {
     api = await openApi({ machine, agent, registry, signal: running.signal });
-    notifier.ready(statusLine(agent.status));
+    report.begin(running.signal);
     const failed = await Promise.race([
       nextSignal(),
       ended.then(() => undefined),
@@ -133,7 +141,6 @@ async function runMachine(machine: Machine): Promise<void> {
     if (failed !== undefined) logger.info("ending", { signal: failed });
     await engine.stop();
     if (await handsOver(config, systemd)) {
-      notifier.status("handing units over");
       await agent.leave(AbortSignal.any([AbortSignal.timeout(HAND_OVER_MAX_MS), abortOnSignal()]));
     }
   } finally {
@@ -317,14 +324,19 @@ async function ownNames(config: Config, host: Host): Promise<readonly string[]> 
   );
 }
 
-function statusLine(status: AgentStatus): string {
+/** For `systemctl status`: role, units, registry. */
+function statusLine(agent: Agent, role: "leads" | "follows"): string {
+  const { status, heldCount, isLeaving } = agent;
+  const units = `${heldCount} ${heldCount === 1 ? "unit" : "units"}`;
   switch (status.type) {
     case "attached":
-      return "in the cluster";
+      return isLeaving
+        ? `handing over: ${units} left`
+        : `${role === "leads" ? "leads the cluster" : "in the cluster"}, ${units}, registry answers`;
     case "away":
-      return `the registry is away, units run on: ${status.why}`;
+      return `${units} run on, the registry is away: ${status.why}`;
     case "detached":
-      return "detached: the registry is not this machine's, nothing is changed; see fleetctl-ts rejoin --help";
+      return `detached, ${units} run on: the registry is not this machine's, nothing is changed; see fleetctl-ts rejoin --help`;
   }
 }
 

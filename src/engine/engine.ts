@@ -3,6 +3,7 @@ import { encodeRecord } from "../registry/records.ts";
 import { backoffMs } from "../runtime/backoff.ts";
 import { sleep } from "../runtime/clock.ts";
 import { errorMessage, isFleetError } from "../runtime/errors.ts";
+import type { Liveness } from "../runtime/liveness.ts";
 import { Loop } from "../runtime/loop.ts";
 import type { Random } from "../runtime/random.ts";
 import { untilFirst } from "../runtime/until-first.ts";
@@ -15,12 +16,17 @@ export interface EngineOptions extends Omit<CampaignOptions, "leaderTtlMs"> {
   readonly options?: EngineLimits;
   /** When this machine's own presence ended last, because the registry was out of reach (monotonic milliseconds). */
   readonly registryLostMs?: () => number | undefined;
+  readonly liveness?: Liveness;
+  /** Whether this engine has the lead from now on. */
+  readonly onLead?: (leads: boolean) => void;
   readonly signal: AbortSignal;
 }
 
 interface Engine extends CampaignOptions {
   readonly random: Random;
   readonly tuning: EngineTuning;
+  readonly liveness?: Liveness;
+  readonly onLead?: (leads: boolean) => void;
 }
 
 const RETRY = { firstMs: 100, maxMs: 1_000 };
@@ -69,6 +75,7 @@ async function leadOn(
   const { lead, lostStore, signal } = options;
   const loop = new Loop({
     name: "engine",
+    liveness: engine.liveness,
     clock,
     random,
     logger,
@@ -78,6 +85,7 @@ async function leadOn(
   const session = new LeaderSession({ ...engine, lead, lostStore, wake: () => loop.wake() });
   let ended: "gone" | "expired" | undefined;
   try {
+    engine.onLead?.(true);
     await noteFormat(engine, lead, signal);
     await untilFirst(signal, [
       async (leadSignal) => {
@@ -96,6 +104,7 @@ async function leadOn(
       (leadSignal) => loop.run(leadSignal),
     ]);
   } finally {
+    engine.onLead?.(false);
     logger.info("engine-lead-ended", { why: ended ?? "stopped" });
     await giveBack(lead.lease);
   }

@@ -1,6 +1,7 @@
 import { type BackoffLimits, backoffMs } from "./backoff.ts";
 import type { CancelTimer, Clock } from "./clock.ts";
 import { errorMessage } from "./errors.ts";
+import type { Liveness } from "./liveness.ts";
 import type { Logger } from "./logger.ts";
 import type { Random } from "./random.ts";
 
@@ -10,6 +11,8 @@ export interface LoopOptions {
   readonly random: Random;
   readonly logger: Logger;
   readonly backoff: BackoffLimits;
+  /** Told of every pass. */
+  readonly liveness?: Liveness | undefined;
   /**
    * One pass: looks at the whole of what it is responsible for and does what is due.
    * Gives back how many milliseconds from now it wants to run again without being woken, or undefined.
@@ -44,8 +47,9 @@ export class Loop {
       while (!signal.aborted) {
         this.#woken = false;
         let againMs: number | undefined;
+        const end = this.#options.liveness?.begin();
         try {
-          againMs = await this.#options.pass(signal);
+          againMs = await this.#options.pass(signal).finally(end);
           failures = 0;
         } catch (error) {
           if (isBug(error)) throw error;

@@ -9,9 +9,21 @@ export class ServiceNotifier {
   readonly #next = new Map<string, string>();
   #status = "";
   #running = false;
+  readonly #watchdogMs: number | undefined;
 
   constructor(env: NodeJS.ProcessEnv) {
+    const watchdogUs = Number(env["WATCHDOG_USEC"] ?? 0);
+    this.#watchdogMs = watchdogUs > 0 ? watchdogUs / 1_000 : undefined;
     this.#enabled = env["NOTIFY_SOCKET"] !== undefined;
+  }
+
+  /** Within this time the service manager wants to hear that all is well; undefined: it does not watch. */
+  get watchdogMs(): number | undefined {
+    return this.#watchdogMs;
+  }
+
+  alive(): void {
+    this.#send("WATCHDOG", "1");
   }
 
   ready(status: string): void {

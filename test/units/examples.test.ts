@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join, relative } from "node:path";
 import { test } from "node:test";
 import { validateManifest } from "../../src/units/manifest.ts";
 import { NO_REQUIREMENTS, type Requirements } from "../../src/units/requirements.ts";
@@ -12,18 +12,44 @@ const DIRECTORY = join(import.meta.dirname, "../../examples/units");
 
 /** What each example asks of the scheduler; a template for its instance `1`. */
 const EXAMPLES: Readonly<Record<string, Partial<Requirements>>> = {
+  "big.service": {
+    weight: 5,
+    reservation: {
+      memory: { type: "absolute", amount: 64 * 1024 * 1024 },
+      cores: 0.5,
+      tasks: { type: "absolute", amount: 20 },
+    },
+  },
+  "chain/shop-network.service": { machineOf: ["shop-pull.service"] },
+  "chain/shop-pull.service": {},
+  "chain/shop-storage.service": { machineOf: ["shop-pull.service"] },
+  "chain/shop.service": {
+    machineOf: ["shop-pull.service", "shop-storage.service", "shop-network.service"],
+  },
   "global.service": { global: true, maxUnavailable: 2 },
   "hello-next.service": { replaces: ["hello.service"] },
   "hello.service": {},
   "mailbox.service": {},
   "mailbox.socket": { machineOf: ["mailbox.service"] },
   "once.service": {},
+  "picky.service": {
+    metadata: [
+      { key: "lifetime", operator: "not-in", values: ["spot"] },
+      { key: "arch", operator: "in", values: ["x64", "arm64"] },
+    ],
+    notMachineIds: ["0a1b2c3d"],
+    preferredMetadata: [
+      { key: "disk", operator: "in", values: ["nvme"] },
+      { key: "disk", operator: "in", values: ["nvme", "ssd"] },
+    ],
+  },
   "ping.service": {},
   "pinned@.service": { machineId: "1" },
   "pong.service": { machineOf: ["ping.service"] },
   "report.service": {},
   "report.timer": { machineOf: ["report.service"] },
   "roamer.service": { moveOnFailure: { limit: 2, intervalMs: 600_000 } },
+  "spread@.service": { spreadBy: "rack", maxPerMachine: 1 },
   "ssd.service": { metadata: [{ key: "disk", operator: "in" as const, values: ["ssd", "nvme"] }] },
   "vault.service": { fencing: { stopMs: 2_000 } },
   "web@.service": {},
@@ -31,12 +57,16 @@ const EXAMPLES: Readonly<Record<string, Partial<Requirements>>> = {
 };
 
 test("every example is in the table of this test", () => {
-  assert.deepEqual(readdirSync(DIRECTORY).sort(), Object.keys(EXAMPLES).sort());
+  const files = readdirSync(DIRECTORY, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map(({ parentPath, name }) => relative(DIRECTORY, join(parentPath, name)));
+  assert.deepEqual(files.sort(), Object.keys(EXAMPLES).sort());
 });
 
-for (const [name, requirements] of Object.entries(EXAMPLES)) {
-  test(`the example ${name} is valid and asks for what it says`, () => {
-    const content = decodeUnitText(readFileSync(join(DIRECTORY, name)), name);
+for (const [path, requirements] of Object.entries(EXAMPLES)) {
+  test(`the example ${path} is valid and asks for what it says`, () => {
+    const name = basename(path);
+    const content = decodeUnitText(readFileSync(join(DIRECTORY, path)), name);
     const unit = isTemplate(name) ? instanceOf(name, "1") : name;
     assert(unit !== undefined);
     for (const tried of [name, unit]) {

@@ -174,6 +174,54 @@ export const COMMANDS: readonly CommandSpec[] = [
     load: async () => (await import("./commands/list.ts")).listMachines,
   },
   {
+    name: "services",
+    summary: "List services: how many of their endpoints can be used, and where they are",
+    options: listing("service,usable,endpoints,where"),
+    examples: ["services", "services -o json"],
+    load: async () => (await import("./commands/services.ts")).services,
+  },
+  {
+    name: "service",
+    args: "<name>",
+    summary: "List the endpoints of a service: health, where, since when",
+    options: listing("instance,address,health,since,unit,machine"),
+    examples: ["service db", "service db --fields instance,health,detail,weight,priority,tags"],
+    load: async () => (await import("./commands/services.ts")).service,
+  },
+  {
+    name: "links",
+    summary: "Draw who consumes which service, and what stands behind it",
+    options: [
+      {
+        flags: "-o, --output <format>",
+        description: "how to draw",
+        choices: ["tree", "dot", "mermaid", "json"],
+      },
+    ],
+    examples: ["links", "links -o dot | dot -Tsvg > links.svg"],
+    load: async () => (await import("./commands/services.ts")).links,
+  },
+  {
+    name: "register",
+    args: "<service/instance> <host:port>",
+    summary: "Register an endpoint of something outside of the cluster",
+    description:
+      "It stays, unchecked, until it is deregistered. What runs on a machine of the cluster is registered by fleet-sidekick.",
+    options: [
+      { flags: "--weight <n>", description: "share among its tier (100)", value: "count" },
+      { flags: "--tier <n>", description: "priority: the lowest gets everything (0)", value: "count" },
+    ],
+    examples: ["register mail/provider mail.example.org:25", "register dns/old 192.0.2.7:53/udp"],
+    load: async () => (await import("./commands/services.ts")).register,
+  },
+  {
+    name: "deregister",
+    args: "<service/instance>",
+    summary: "Take away an endpoint that was registered by hand",
+    examples: ["deregister mail/provider"],
+    load: async () => (await import("./commands/services.ts")).deregister,
+  },
+  {
     name: "rejoin",
     summary: "Let this machine take part again after it was detached",
     options: [

@@ -42,7 +42,9 @@ export interface CommandOptions {
   readonly output?: string;
   readonly replace?: boolean;
   readonly sshPort?: number;
+  readonly tier?: number;
   readonly timeout?: number;
+  readonly weight?: number;
 }
 
 /** Gives back the exit status. */

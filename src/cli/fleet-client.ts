@@ -4,6 +4,8 @@ import type {
   ApplyRequest,
   ApplyResult,
   ClusterBody,
+  HandRequest,
+  LinksBody,
   MachinesBody,
   ManifestBody,
   Notice,
@@ -11,11 +13,13 @@ import type {
   OperatorChange,
   RejoinBody,
   RejoinRequest,
+  ServicesBody,
   UnitChange,
   UnitsBody,
   WatchLine,
 } from "../api/protocol.ts";
 import type { MachineView, UnitView } from "../cluster/views.ts";
+import type { Endpoint } from "../services/endpoint.ts";
 import type { HttpClient } from "./http-client.ts";
 
 /** Keeps a request's head well below the 16 KiB that Node's servers accept. */
@@ -104,6 +108,34 @@ export class FleetClient {
     return this.#http.json({ method: "POST", path: "/fleet/v2/rejoin", body: { mode } });
   }
 
+  /** Endpoints of one service, or of all, in order. */
+  async services(name: string | undefined): Promise<readonly Endpoint[]> {
+    const below = name === undefined ? "" : `/${encodeURIComponent(name)}`;
+    const path = `/fleet/v2/services${below}`;
+    const { endpoints, notices } = await this.#http.json<ServicesBody>({ method: "GET", path });
+    this.#onNotices(notices);
+    return endpoints;
+  }
+
+  async links(): Promise<LinksBody> {
+    const body = await this.#http.json<LinksBody>({ method: "GET", path: "/fleet/v2/links" });
+    this.#onNotices(body.notices);
+    return body;
+  }
+
+  async registerEndpoint(
+    name: Pick<Endpoint, "service" | "instance">,
+    body: HandRequest,
+  ): Promise<void> {
+    const path = `${endpointPath(name)}/register`;
+    (await this.#http.stream({ method: "POST", path, body })).resume();
+  }
+
+  async deregisterEndpoint(name: Pick<Endpoint, "service" | "instance">): Promise<void> {
+    const path = `${endpointPath(name)}/deregister`;
+    (await this.#http.stream({ method: "POST", path })).resume();
+  }
+
   async forget(machineId: string): Promise<void> {
     const path = `/fleet/v2/machines/${encodeURIComponent(machineId)}/forget`;
     const response = await this.#http.stream({ method: "POST", path });
@@ -115,6 +147,10 @@ export class FleetClient {
     const path = `/fleet/v2/machines/${encodeURIComponent(machineId)}/operator`;
     return this.#http.json({ method: "POST", path, body: change });
   }
+}
+
+function endpointPath({ service, instance }: Pick<Endpoint, "service" | "instance">): string {
+  return `/fleet/v2/services/${encodeURIComponent(service)}/${encodeURIComponent(instance)}`;
 }
 
 function unitPath(name: string): string {

@@ -31,7 +31,7 @@ export interface BalanceInput extends BalanceOptions {
   readonly excluded: ReadonlySet<string>;
   /** Connections open or being opened, by backend; absent means none. */
   readonly connections: ReadonlyMap<string, number>;
-  /** What `chooseBackend` gave back last time; empty at first. Only round-robin uses it. */
+  /** What `chooseBackend` gave back last time; empty at first. Only round-robin uses it; the caller drops who left. */
   readonly credits: ReadonlyMap<string, number>;
 }
 
@@ -99,7 +99,7 @@ function smoothWeighted(
   group: readonly [Backend, ...Backend[]],
   before: ReadonlyMap<string, number>,
 ): Choice {
-  const credits = new Map<string, number>();
+  const credits = new Map(before);
   let total = 0;
   let backend = group[0];
   let most = Number.NEGATIVE_INFINITY;

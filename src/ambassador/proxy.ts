@@ -4,7 +4,7 @@ import type { Backend, BalanceOptions } from "./backend.ts";
  * Proxy port: carries what clients send to a link's endpoints to one of its backends. Adapters ("data planes"): `node-proxy.ts` (in this
  * process, everything below), `nft-proxy.ts` (in the kernel, TCP and UDP only, refuses options that need to see connections).
  */
-export interface Proxy {
+export interface DataPlane {
   /**
    * Resolves when every endpoint takes connections; the set of backends is empty at first. Rejects when one endpoint cannot be had,
    * and leaves none open then. Errors: `proxy-address` (in use, denied, no such address), `proxy-unsupported`, `proxy-failed`.
@@ -13,6 +13,8 @@ export interface Proxy {
   /** Closes every link that is still open, without drain time. */
   close(): Promise<void>;
 }
+
+export type { DataPlane as Proxy };
 
 export interface ProxyLink {
   readonly name: string;

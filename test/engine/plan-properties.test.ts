@@ -4,12 +4,24 @@ import fc from "fast-check";
 import { everything } from "../../src/cluster/cluster-state.ts";
 import { newDirty } from "../../src/cluster/dirty.ts";
 import { isNameTaken, isWanted } from "../../src/cluster/entries.ts";
+import type { MachineSpec } from "../../src/cluster/facts.ts";
+import { readRequirements } from "../../src/cluster/read-requirements.ts";
 import { conflicts } from "../../src/cluster/relations.ts";
 import { plan } from "../../src/engine/plan.ts";
 import type { EngineTask } from "../../src/engine/tasks.ts";
 import { Fixture, summary } from "./fixture.ts";
+import { Oracle } from "./oracle.ts";
 
-const UNITS = ["a.service", "b.service", "c.service", "d.service", "e.service"];
+const UNITS = [
+  "a.service",
+  "b.service",
+  "c.service",
+  "d.service",
+  "e.service",
+  "w@1.service",
+  "w@2.service",
+  "w@3.service",
+];
 const MACHINES = ["m1", "m2", "m3", "m4"];
 const X_FLEET: readonly (readonly string[])[] = [
   [],
@@ -29,11 +41,41 @@ const X_FLEET: readonly (readonly string[])[] = [
   ["Global=true", "Conflicts=b.service"],
   ["MachineOf=a.service", "Conflicts=d.service"],
   ["MachineMetadata=nonsense"],
+  ["NotMachineID=m1 m2"],
+  ["NotMachineID=%m"],
+  ["MachineMetadata=disk!=ssd"],
+  ["MachineMetadata=zone in (x, y)"],
+  ["MachineMetadata=hostname=%H", "Conflicts=b-%H.service"],
+  ["Conflicts=%H.service", "MachineOf=b.service"],
+  ["PreferMachineMetadata=disk=ssd", "PreferMachineMetadata=zone=x"],
+  ["PreferMachineMetadata=hostname=a"],
+  ["SpreadBy=zone"],
+  ["SpreadBy=zone", "MaxPerMachine=1"],
+  ["MaxPerMachine=1", "MachineOf=a.service"],
+  ["MaxPerMachine=2", "SpreadBy=disk", "PreferMachineMetadata=disk=hdd"],
+  ["Weight=3"],
+  ["Weight=2", "[Service]", "MemoryMax=1K"],
+  ["[Service]", "MemoryMax=2500"],
+  ["MachineOf=a.service", "[Service]", "MemoryMax=50%", "TasksMax=40"],
+  ["[Service]", "CPUQuota=250%"],
+  ["Global=true", "[Service]", "MemoryMax=2K"],
+  ["Global=true", "MaxPerMachine=1"],
 ];
 
 const unit = fc.constantFrom(...UNITS);
 const machineId = fc.constantFrom(...MACHINES);
-const metadata = fc.constantFrom({}, { disk: "ssd" }, { disk: "hdd" });
+const metadata = fc.constantFrom(
+  {},
+  { disk: "ssd" },
+  { disk: "hdd" },
+  { zone: "x" },
+  { zone: "y", hostname: "a" },
+  { disk: "ssd", zone: "y", hostname: "b" },
+);
+const capacity = fc.constantFrom<MachineSpec["capacity"]>(
+  { cpus: 4, memoryBytes: 4096, tasks: 100 },
+  { cpus: 3, memoryBytes: 3000, tasks: 50 },
+);
 
 type Event = (f: Fixture) => void;
 
@@ -41,7 +83,7 @@ type Event = (f: Fixture) => void;
 const event: fc.Arbitrary<{ text: string; run: Event }> = fc.oneof(
   { weight: 6, arbitrary: fc.tuple(unit, fc.nat(X_FLEET.length - 1), fc.nat(7)).map(submit) },
   { weight: 2, arbitrary: unit.map((name) => named(`destroy ${name}`, (f) => f.destroy(name))) },
-  { weight: 4, arbitrary: fc.tuple(machineId, metadata, metadata).map(join) },
+  { weight: 4, arbitrary: fc.tuple(machineId, metadata, metadata, capacity).map(join) },
   { weight: 1, arbitrary: machineId.map((id) => named(`away ${id}`, (f) => f.vanish(id))) },
   { weight: 2, arbitrary: machineId.map((id) => named(`lose ${id}`, (f) => loseIfKnown(f, id))) },
   { weight: 1, arbitrary: machineId.map((id) => named(`forget ${id}`, (f) => forget(f, id))) },
@@ -67,9 +109,9 @@ function submit([name, variant, desired]: [string, number, number]) {
   );
 }
 
-function join([id, automatic, configured]: [string, object, object]) {
-  return named(`join ${id} ${JSON.stringify([automatic, configured])}`, (f) =>
-    f.back(id, { automatic, metadata: configured } as never),
+function join([id, automatic, configured, has]: [string, object, object, MachineSpec["capacity"]]) {
+  return named(`join ${id} ${JSON.stringify([automatic, configured, has])}`, (f) =>
+    f.back(id, { automatic, metadata: configured, capacity: has } as never),
   );
 }
 
@@ -145,6 +187,7 @@ test("plan() of what is dirty is the plan of everything, in whatever order the f
         const tasks = f.plan(dirty);
         const full = planOf(f, f.cluster);
         assert.deepEqual(byText(tasks), byText(full), `dirty against all: ${summary(full)}`);
+        assert.deepEqual(oracleOf(f).judge(tasks), [], `the oracle on ${summary(tasks)}`);
         for (const order of [(facts: unknown[]) => facts.reverse(), sortFacts]) {
           const anew = planOf(f, f.reread(order as never));
           assert.deepEqual(anew, full, "another order");
@@ -155,6 +198,12 @@ test("plan() of what is dirty is the plan of everything, in whatever order the f
     { numRuns: 1_500, seed: 1 },
   );
 });
+
+function oracleOf(f: Fixture): Oracle {
+  const oracle = new Oracle(readRequirements, { lost: f.lost });
+  for (const fact of f.facts.values()) oracle.apply(fact);
+  return oracle;
+}
 
 function sortFacts(facts: unknown[]): unknown[] {
   return facts.sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));

@@ -15,13 +15,17 @@ interface Program {
   readonly nodeFlags: readonly string[];
 }
 
+const SMALL_HEAP = ["--max-semi-space-size=1", "--optimize-for-size", "--v8-pool-size=1"];
+
 const PROGRAMS: readonly Program[] = [
   { name: "fleetctl-ts", entry: "src/cli/main.ts", nodeFlags: [] },
   {
     name: "fleetd-ts",
     entry: "src/daemon/main.ts",
-    nodeFlags: ["--max-semi-space-size=1", "--optimize-for-size", "--v8-pool-size=1"],
+    nodeFlags: SMALL_HEAP,
   },
+  { name: "fleet-sidekick", entry: "src/sidekick/main.ts", nodeFlags: SMALL_HEAP },
+  { name: "fleet-ambassador", entry: "src/ambassador/main.ts", nodeFlags: [] },
 ];
 
 /** Everything a program may need is in its file, read and compiled when it is first used. */

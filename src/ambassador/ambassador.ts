@@ -110,12 +110,19 @@ export class Ambassador {
       await Promise.race([ends, this.#failed.promise, Promise.all(work)]);
       notifier.stopping("ending");
       if (drainMs > 0) notifier.extend(drainMs + EXTEND_MS);
-      await Promise.all([...this.#links.values()].map((link) => link.close({ drainMs })));
+      await this.#closeLinks(drainMs);
     } finally {
+      await this.#closeLinks(0);
       controller.abort();
       await Promise.all(work);
       await this.#options.proxy.close();
     }
+  }
+
+  async #closeLinks(drainMs: number): Promise<void> {
+    const links = [...this.#links.values()];
+    this.#links.clear();
+    await Promise.all(links.map((link) => link.close({ drainMs })));
   }
 
   /** Takes other links and tuning; what both have is not touched, and no connection is cut. */

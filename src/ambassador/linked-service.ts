@@ -7,7 +7,7 @@ import { isUsable } from "./backend.ts";
 import { backendsOf, forgetSuspects, type KnownEndpoint, learn } from "./known-endpoints.ts";
 import type {
   BoundAddress,
-  Proxy as DataPlane,
+  DataPlane,
   LinkStats,
   LinkTuning,
   Endpoint as LocalEndpoint,

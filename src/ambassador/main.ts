@@ -1,0 +1,84 @@
+#!/usr/bin/env node
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { errorMessage, FleetError, isFleetError } from "../runtime/errors.ts";
+import { ownUnit } from "../runtime/own-unit.ts";
+import { openLogger } from "../runtime/pino-logger.ts";
+import { runProgram } from "../runtime/program.ts";
+import { ServiceNotifier } from "../runtime/service-notifier.ts";
+import { systemClock } from "../runtime/system-clock.ts";
+import { systemRandom } from "../runtime/system-random.ts";
+import { Ambassador } from "./ambassador.ts";
+import { AMBASSADOR_USAGE, type AmbassadorSpec, parseAmbassador } from "./arguments.ts";
+import { handedOverSockets } from "./handed-over.ts";
+import { nodeProxy } from "./node-proxy.ts";
+import type { Endpoint } from "./proxy.ts";
+import { serveStatus } from "./status-server.ts";
+
+void runProgram({
+  name: "fleet-ambassador",
+  usage: AMBASSADOR_USAGE,
+  parse: readSpec,
+  run: async (spec, { signal }) => {
+    const logger = openLogger({
+      debug: false,
+      prefixLevel: process.env["JOURNAL_STREAM"] !== undefined,
+    });
+    const ambassador = new Ambassador({
+      ...spec,
+      clock: systemClock,
+      random: systemRandom,
+      logger,
+      notifier: new ServiceNotifier(process.env),
+      proxy: nodeProxy({ clock: systemClock, logger }),
+      consumer: spec.consumer ?? ownUnit() ?? "fleet-ambassador",
+      stateFile: spec.stateFile ?? runtimeFile("backends.json"),
+      handedOver: handedOverSocket,
+    });
+    process.on("SIGHUP", () => {
+      try {
+        ambassador.reload(readSpec(process.argv.slice(2)));
+      } catch (error) {
+        if (!isFleetError(error)) throw error;
+        logger.error("not-reloaded", { error: errorMessage(error) });
+      }
+    });
+    const closeStatus =
+      spec.statusSocket === undefined
+        ? async () => undefined
+        : await serveStatus(spec.statusSocket, ambassador);
+    await ambassador.run(signal).finally(closeStatus);
+    return 0;
+  },
+});
+
+function readSpec(args: readonly string[]): AmbassadorSpec {
+  const { optionsFile } = parseAmbassador(args);
+  if (optionsFile === undefined) return parseAmbassador(args);
+  let text: string;
+  try {
+    text = readFileSync(optionsFile, "utf8");
+  } catch (error) {
+    throw new FleetError("usage", `--options: ${errorMessage(error)}`);
+  }
+  const spec = parseAmbassador(args, text);
+  if (spec.links.length > 0) return spec;
+  throw new FleetError("usage", `no service is given, neither here nor in ${optionsFile}`);
+}
+
+/** In the unit's RuntimeDirectory=, where it has one. */
+function runtimeFile(name: string): string | undefined {
+  const [directory] = (process.env["RUNTIME_DIRECTORY"] ?? "").split(":");
+  return directory === undefined || directory === "" ? undefined : join(directory, name);
+}
+
+const handedOver = handedOverSockets(process.env, process.pid);
+
+function handedOverSocket(name: string): Endpoint {
+  const [only, another] = handedOver;
+  const socket =
+    handedOver.find((one) => one.name === name) ?? (another === undefined ? only : undefined);
+  if (socket !== undefined) return { type: "fd", fd: socket.fd, protocol: socket.protocol };
+  const names = handedOver.map((one) => one.name).join(", ") || "none";
+  throw new FleetError("usage", `systemd hands over no socket named ${name} (there are: ${names})`);
+}

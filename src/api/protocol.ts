@@ -5,6 +5,7 @@ import type { ApplyResult, UnitChange } from "../cluster/unit-change.ts";
 import type { MachineView, UnitHistory, UnitView } from "../cluster/views.ts";
 import type { OperatorChange } from "../registry/machine-changes.ts";
 import type { MoveOutcome, MoveRequest } from "../registry/move-requests.ts";
+import type { StoredSource } from "../registry/sources.ts";
 import type { Endpoint, Link } from "../services/endpoint.ts";
 import type { DropIn } from "../units/manifest.ts";
 
@@ -28,6 +29,10 @@ export type { ApplyResult, MoveRequest, OperatorChange, UnitChange, UnitHistory 
  *        newline-delimited: journald's entries as JSON, empty lines while there are none, journalctl's own words, JournalEnd at the end
  *   GET  /fleet/v2/history[?unit=NAME...]  HistoryBody (units without one are left out)
  *   POST /fleet/v2/units/NAME/act[?machine=ID]  ActionRequest -> 204
+ *   GET  /fleet/v2/sources                 SourcesBody
+ *   GET  /fleet/v2/sources/NAME            SourceBody
+ *   PUT  /fleet/v2/sources/NAME            SourceBody -> SourceBody (409 when the revision is not the newest)
+ *   DELETE /fleet/v2/sources/NAME          204; its units stay
  *   POST /fleet/v2/rejoin                  RejoinRequest -> RejoinBody (this machine only)
  *   POST /fleet/v2/machines/ID/forget      empty -> 204
  *   POST /fleet/v2/machines/ID/operator    OperatorChange -> OperatorBody
@@ -103,14 +108,17 @@ export interface ApplyBody {
   readonly results: readonly ApplyResult[];
 }
 
-export interface WatchRequest {
-  readonly units: readonly string[];
-}
+export type WatchRequest =
+  | { readonly units: readonly string[] }
+  /** Every unit, also those that come, and which machines are present. */
+  | { readonly all: true };
 
 /** First one `unit` or `gone` line per unit asked for, then `synced`, then a line per change; `alive` at least every 5 s. */
 export type WatchLine =
   | { readonly type: "unit"; readonly unit: UnitView }
   | { readonly type: "gone"; readonly name: string }
+  /** Ids of the machines that are present: at first and at every change; only where all was asked for. */
+  | { readonly type: "machines"; readonly present: readonly string[] }
   | { readonly type: "synced"; readonly notices: readonly Notice[] }
   | { readonly type: "notices"; readonly notices: readonly Notice[] }
   | { readonly type: "alive" };
@@ -176,6 +184,13 @@ export interface MoveBody {
   /** `moving`: the engine has begun; the unit's view tells the rest. */
   readonly outcome: MoveOutcome;
 }
+
+export interface SourcesBody {
+  readonly sources: readonly SourceBody[];
+}
+
+/** What a sync does with one directory of unit files. Written back with the revision it was read with. */
+export type SourceBody = StoredSource;
 
 /** Where a unit is and why, where else it could be, and what keeps it from every other machine. */
 export interface ExplainBody extends Explanation {

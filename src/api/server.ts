@@ -22,6 +22,7 @@ import { v2LogRoutes } from "./v2-logs.ts";
 import { v2MoveRoutes } from "./v2-moves.ts";
 import { v2OperatorRoutes } from "./v2-operators.ts";
 import { v2ServiceRoutes } from "./v2-services.ts";
+import { v2SourceRoutes } from "./v2-sources.ts";
 import { v2UnitRoutes } from "./v2-units.ts";
 import { v2WatchRoutes } from "./v2-watch.ts";
 
@@ -102,6 +103,7 @@ class ApiServer {
           ...v2ServiceRoutes(context),
           ...v2ActionRoutes(context),
           ...v2MoveRoutes(context),
+          ...v2SourceRoutes(context),
           ...v2OperatorRoutes(context),
           ...v2ExplainRoutes(context),
         ],

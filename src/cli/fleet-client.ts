@@ -1,30 +1,50 @@
 import type { IncomingMessage } from "node:http";
 import type {
+  ActionRequest,
   ApplyBody,
   ApplyRequest,
   ApplyResult,
   ClusterBody,
+  ExplainBody,
   HandRequest,
+  HistoryBody,
   LinksBody,
   MachinesBody,
   ManifestBody,
+  MoveBody,
+  MoveRequest,
   Notice,
   OperatorBody,
   OperatorChange,
+  PlanBody,
+  RebalanceBody,
   RejoinBody,
   RejoinRequest,
   ServicesBody,
+  SourceBody,
+  SourcesBody,
   UnitChange,
+  UnitHistory,
   UnitsBody,
   WatchLine,
 } from "../api/protocol.ts";
 import type { MachineView, UnitView } from "../cluster/views.ts";
 import type { Endpoint } from "../services/endpoint.ts";
-import type { HttpClient } from "./http-client.ts";
+import type { JournalQuery } from "../units/journal-query.ts";
+import type { HttpCall, HttpClient } from "./http-client.ts";
 
 /** Keeps a request's head well below the 16 KiB that Node's servers accept. */
 const QUERY_BYTES_MAX = 4_000;
 
+/** An ExecReload= may take its time. */
+const ACTION_MS = 100_000;
+const STATUS_MS = 11_000;
+
+/** The daemon reads the whole registry to answer. */
+const WHOLE_READ_MS = 35_000;
+
+/** The engine has 10 s to take a move up. */
+const MOVE_MS = 15_000;
 /** What a large apply request may take on top of the ordinary deadline. */
 const APPLY_MS_PER_CHANGE = 20;
 
@@ -52,6 +72,12 @@ export class FleetClient {
         return machines;
       });
     return this.#machines;
+  }
+
+  /** As of now. */
+  machinesNow(): Promise<readonly MachineView[]> {
+    this.#machines = undefined;
+    return this.machines();
   }
 
   /** Every unit, in order of name. */
@@ -94,14 +120,57 @@ export class FleetClient {
     return this.#http.lines({ method: "POST", path: "/fleet/v2/watch", body: { units }, signal });
   }
 
-  /** `text`: journal or `systemctl status`, as it comes. */
-  text(
-    kind: "journal" | "status",
-    name: string,
-    query: Readonly<Record<string, string>>,
-  ): Promise<IncomingMessage> {
-    const path = `${unitPath(name)}/${kind}?${new URLSearchParams(query)}`;
-    return this.#http.stream({ method: "GET", path });
+  /** Of every unit, also of those that come, and of the presence of machines. */
+  watchAll(signal: AbortSignal): AsyncIterable<WatchLine> {
+    return this.#http.lines({
+      method: "POST",
+      path: "/fleet/v2/watch",
+      body: { all: true },
+      signal,
+    });
+  }
+
+  /** `systemctl status` on one machine; its exit status is in the header `fleet-exit-status`. */
+  status(name: string, machine: string): Promise<IncomingMessage> {
+    const path = `${unitPath(name)}/status?${new URLSearchParams({ machine })}`;
+    return this.#http.stream({ method: "GET", path, deadlineMs: STATUS_MS });
+  }
+
+  /** Lines of one machine's journal: entries in JSON, empty ones as signs of life, what journalctl says, JournalEnd. */
+  journal(machine: string, query: JournalQuery, signal: AbortSignal): AsyncIterable<string> {
+    const { units, lines, follow, afterCursor, fields, since, until, priority, grep } = query;
+    const parameters = new URLSearchParams(units.map((unit) => ["unit", unit]));
+    const given = {
+      ...{ machine, lines: String(lines), follow: follow ? "1" : "0" },
+      ...{ since, until, priority, grep, after: afterCursor, fields: fields?.join(",") },
+    };
+    for (const [name, value] of Object.entries(given)) {
+      if (value !== undefined) parameters.set(name, value);
+    }
+    const path = `/fleet/v2/journal?${parameters}`;
+    return this.#http.textLines({ method: "GET", path, signal });
+  }
+
+  /** Where units were placed; of all units without names. */
+  async history(names: readonly string[]): Promise<readonly UnitHistory[]> {
+    const asked = names.length === 0 ? [""] : queries(names);
+    const bodies = await Promise.all(
+      asked.map((query) =>
+        this.#http.json<HistoryBody>({ method: "GET", path: `/fleet/v2/history?${query}` }),
+      ),
+    );
+    return bodies.flatMap(({ units }) => units);
+  }
+
+  /** Done at once by the machine that has the unit. */
+  async act(name: string, machine: string, action: ActionRequest): Promise<void> {
+    const response = await this.#http.stream({
+      method: "POST",
+      path: `${unitPath(name)}/act?${new URLSearchParams({ machine })}`,
+      body: action,
+      deadlineMs: ACTION_MS,
+    });
+    response.resume();
   }
 
   rejoin(mode: RejoinRequest["mode"]): Promise<RejoinBody> {
@@ -142,6 +211,57 @@ export class FleetClient {
     response.resume();
   }
 
+  async sources(): Promise<readonly SourceBody[]> {
+    return (await this.#http.json<SourcesBody>({ method: "GET", path: "/fleet/v2/sources" }))
+      .sources;
+  }
+
+  /** Throws ApiError 404 where there is none. */
+  source(name: string): Promise<SourceBody> {
+    return this.#http.json({ method: "GET", path: sourcePath(name) });
+  }
+
+  /** Throws ApiError 409 when the revision is not the newest. */
+  putSource(source: SourceBody): Promise<SourceBody> {
+    return this.#http.json({ method: "PUT", path: sourcePath(source.name), body: source });
+  }
+
+  explain(name: string): Promise<ExplainBody> {
+    const path = `${unitPath(name)}/explain`;
+    return this.#noticed({ method: "GET", path, deadlineMs: WHOLE_READ_MS });
+  }
+
+  /** What `apply` would do. */
+  plan(changes: readonly UnitChange[]): Promise<PlanBody> {
+    const body: ApplyRequest = { changes };
+    return this.#noticed({
+      method: "POST",
+      path: "/fleet/v2/plan",
+      body,
+      deadlineMs: WHOLE_READ_MS,
+    });
+  }
+
+  async #noticed<T extends { readonly notices: readonly Notice[] }>(call: HttpCall): Promise<T> {
+    const body = await this.#http.json<T>(call);
+    this.#onNotices(body.notices);
+    return body;
+  }
+
+  /** What would bring the loads of machines together. */
+  rebalance(movesMax: number | undefined): Promise<RebalanceBody> {
+    const query = movesMax === undefined ? "" : `?max-moves=${movesMax}`;
+    const path = `/fleet/v2/rebalance${query}`;
+    return this.#noticed({ method: "GET", path, deadlineMs: WHOLE_READ_MS });
+  }
+
+  /** Resolves when the engine has begun, or will not. */
+  async move(request: MoveRequest): Promise<MoveBody["outcome"]> {
+    const path = "/fleet/v2/moves";
+    const call = { method: "POST", path, body: request, deadlineMs: MOVE_MS } as const;
+    return (await this.#http.json<MoveBody>(call)).outcome;
+  }
+
   /** Cordon, drain intent, metadata, confirmed loss: what is left out of `change` stays. */
   changeOperator(machineId: string, change: OperatorChange): Promise<OperatorBody> {
     const path = `/fleet/v2/machines/${encodeURIComponent(machineId)}/operator`;
@@ -170,4 +290,8 @@ function queries(names: readonly string[]): readonly string[] {
   }
   if (query !== "") result.push(query);
   return result;
+}
+
+function sourcePath(name: string): string {
+  return `/fleet/v2/sources/${encodeURIComponent(name)}`;
 }

@@ -1,10 +1,14 @@
 import { type ClientRequest, request as httpRequest, type IncomingMessage } from "node:http";
 import { request as httpsRequest, type RequestOptions } from "node:https";
+import { isIP } from "node:net";
+import { type Duplex, PassThrough } from "node:stream";
+import { connect as connectTls } from "node:tls";
 import type { ErrorBody } from "../api/protocol.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { withDeadline } from "../runtime/deadline.ts";
 import { errorMessage, FleetError, isFleetError } from "../runtime/errors.ts";
 import { type Endpoint, parseEndpoint, type TlsFiles, unreachable } from "./endpoint.ts";
+import type { TunnelTarget } from "./remote.ts";
 
 /** The API refused, in its own words. */
 export class ApiError extends FleetError {
@@ -26,11 +30,13 @@ export interface HttpClientOptions {
   /** From the call to the head of the answer; with JSON answers, to their end. */
   readonly deadlineMs: number;
   readonly tls: TlsFiles;
+  /** In place of an own connection to the endpoint: through a tunnel. */
+  readonly connect?: ((target: TunnelTarget) => Promise<Duplex>) | undefined;
   readonly debug?: (text: string) => void;
 }
 
 export interface HttpCall {
-  readonly method: "GET" | "POST";
+  readonly method: "GET" | "POST" | "PUT";
   /** With the query, below the endpoint. */
   readonly path: string;
   readonly body?: unknown;
@@ -71,8 +77,13 @@ export class HttpClient {
     return response;
   }
 
-  /** Newline-delimited JSON. Ends when `signal` aborts; `api-unavailable` when the connection is cut. */
+  /** Newline-delimited JSON, without empty lines. Ends when `signal` aborts; `api-unavailable` when the connection is cut. */
   async *lines<T>(call: HttpCall): AsyncGenerator<T> {
+    for await (const line of this.textLines(call)) if (line !== "") yield parseJson<T>(line);
+  }
+
+  /** Lines as they are; ends as `lines` does. */
+  async *textLines(call: HttpCall): AsyncGenerator<string> {
     const response = await this.stream(call);
     response.setEncoding("utf8");
     let rest = "";
@@ -80,7 +91,7 @@ export class HttpClient {
       for await (const chunk of response) {
         const parts = `${rest}${chunk}`.split("\n");
         rest = parts.pop() ?? "";
-        for (const part of parts) if (part !== "") yield parseJson<T>(part);
+        yield* parts;
       }
     } catch (error) {
       if (call.signal?.aborted === true) return;
@@ -142,13 +153,19 @@ export class HttpClient {
         method: call.method,
         signal: limits.signal,
         // One connection per call: an idle one would keep the process from ending.
-        agent: false,
+        ...(this.#options.connect === undefined
+          ? { agent: false }
+          : { createConnection: tunnelled(endpoint, this.#options.connect) }),
         headers: { ...(call.method === "POST" ? { "content-type": "application/json" } : {}) },
       };
       const request: ClientRequest = endpoint.secure ? httpsRequest(options) : httpRequest(options);
-      const cancel = this.#options.clock.setTimer(limits.connectMs, () =>
-        request.destroy(new Error(`no connection within ${limits.connectMs / 1000} s`)),
-      );
+      // A tunnel has a time-out of its own, and may ask the user first.
+      const cancel =
+        this.#options.connect !== undefined
+          ? () => {}
+          : this.#options.clock.setTimer(limits.connectMs, () =>
+              request.destroy(new Error(`no connection within ${limits.connectMs / 1000} s`)),
+            );
       request.once("socket", (socket) =>
         socket.once(endpoint.secure ? "secureConnect" : "connect", cancel),
       );
@@ -156,11 +173,33 @@ export class HttpClient {
       request.once("close", cancel);
       request.on("error", (error) => {
         if (limits.signal.aborted) reject(limits.signal.reason);
+        else if (isFleetError(error)) reject(error);
         else unreachable(endpoint, error).then(reject, reject);
       });
       request.end(body);
     });
   }
+}
+
+function tunnelled(
+  endpoint: Endpoint,
+  connect: (target: TunnelTarget) => Promise<Duplex>,
+): NonNullable<RequestOptions["createConnection"]> {
+  const { options, secure, socketPath } = endpoint;
+  const host = String(options.host);
+  const target =
+    socketPath === undefined ? { host, port: Number(options.port) } : { path: socketPath };
+  return (_options, done) => {
+    connect(target).then(
+      (socket) => {
+        const { ca, cert, key } = options;
+        const servername = isIP(host) === 0 ? host : "";
+        done(null, secure ? connectTls({ socket, servername, host, ca, cert, key }) : socket);
+      },
+      (error: Error) => done(error, new PassThrough()),
+    );
+    return undefined;
+  };
 }
 
 async function apiError(response: IncomingMessage): Promise<ApiError> {

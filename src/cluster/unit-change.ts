@@ -1,5 +1,6 @@
 import type { DropIn } from "../units/manifest.ts";
 import type { DesiredState } from "../units/unit-state.ts";
+import type { UnitSourceView } from "./views.ts";
 
 /** What can be asked of a unit. Each change is applied whole or not at all. */
 export type UnitChange =
@@ -15,11 +16,15 @@ export type UnitChange =
       readonly lenient?: boolean;
       readonly desired?: DesiredState;
       readonly replace?: boolean;
+      /** Whose it is from now on. Refused for a unit of another source or of a person, unless `adopt`. */
+      readonly source?: UnitSourceView;
+      readonly adopt?: boolean;
     }
   | { readonly type: "desire"; readonly name: string; readonly desired: DesiredState }
   /** One more start of a launched unit, wherever it runs. */
   | { readonly type: "restart"; readonly name: string }
-  | { readonly type: "destroy"; readonly name: string };
+  /** `ifSource`: refused unless the unit is that source's. */
+  | { readonly type: "destroy"; readonly name: string; readonly ifSource?: string };
 
 export type ApplyResult =
   | {

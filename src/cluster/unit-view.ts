@@ -1,6 +1,12 @@
 import type { DesiredState } from "../units/unit-state.ts";
 import { currentState } from "./current-state.ts";
-import type { AssignedView, BlockedReasonView, UnitStateView, UnitView } from "./views.ts";
+import type {
+  AssignedView,
+  BlockedReasonView,
+  UnitSourceView,
+  UnitStateView,
+  UnitView,
+} from "./views.ts";
 
 /** What the registry holds of one unit, decoded. */
 export interface UnitFacts {
@@ -12,8 +18,15 @@ export interface UnitFacts {
     readonly manifest: string;
     readonly restarts: number;
     readonly global: boolean;
+    readonly source?: UnitSourceView;
   };
-  readonly placement: { readonly machine: string; readonly identity: number } | undefined;
+  readonly placement:
+    | {
+        readonly machine: string;
+        readonly identity: number;
+        readonly moving?: { readonly from: string };
+      }
+    | undefined;
   /** By machine id. */
   readonly assignments: ReadonlyMap<
     string,
@@ -42,6 +55,7 @@ export function unitView(
   const { unit, identity } = facts;
   const machineId =
     !unit.global && facts.placement?.identity === identity ? facts.placement.machine : undefined;
+  const movingFrom = machineId === undefined ? undefined : facts.placement?.moving?.from;
   const states = [...facts.states]
     .filter(([id]) => present.has(id))
     .map(([id, state]) => stateView(id, state))
@@ -61,7 +75,9 @@ export function unitView(
     manifest: unit.manifest,
     hash: summary.hash,
     description: summary.description,
+    ...(unit.source === undefined ? {} : { source: sourceView(unit.source) }),
     ...(machineId === undefined ? {} : { machineId }),
+    ...(movingFrom === undefined ? {} : { movingFrom }),
     ...(current === undefined ? {} : { current }),
     states,
     assigned: assignedViews(facts, machineId, present),
@@ -127,4 +143,8 @@ function byMachine(a: { readonly machineId: string }, b: { readonly machineId: s
 /** Order of UTF-16 units, the same on every machine whatever its locale. */
 export function compareText(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
+}
+
+function sourceView({ name, path, version, author }: UnitSourceView): UnitSourceView {
+  return { name, path, version, author };
 }

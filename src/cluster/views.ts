@@ -15,8 +15,12 @@ export interface UnitView {
   readonly hash: string;
   /** First Description= of [Unit], empty without one. */
   readonly description: string;
+  /** Undefined: a person submitted it. */
+  readonly source?: UnitSourceView;
   /** Where a non-global unit is placed. */
   readonly machineId?: string;
+  /** It moves: from this machine, until its start on the new one has come to an end. */
+  readonly movingFrom?: string;
   /** Of a non-global unit: what its machine has done (fleet's STATE column). */
   readonly current?: DesiredState;
   /** What machines report of it, by machine id. Only machines that are present. */
@@ -25,6 +29,17 @@ export interface UnitView {
   readonly assigned: readonly AssignedView[];
   /** Why it is not where it should be. */
   readonly blocked: readonly BlockedReasonView[];
+}
+
+/** Where a unit that no person submitted comes from. */
+export interface UnitSourceView {
+  /** Name of the sync source. */
+  readonly name: string;
+  /** Of its file in the tree. */
+  readonly path: string;
+  /** Version of the tree that last changed it. */
+  readonly version: string;
+  readonly author: string;
 }
 
 export interface AssignedView {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import type { ApplyResult, UnitChange } from "../cluster/unit-change.ts";
+import type { UnitSourceView } from "../cluster/views.ts";
 import { templateOf } from "../units/unit-name.ts";
 import type { CheckedManifest } from "./manifest-check.ts";
 import type { UnitRecord } from "./records.ts";
@@ -43,6 +44,8 @@ export function decideChange(
   if (record === undefined) {
     return refused(change.name, `the record of ${change.name} is not readable: destroy it first`);
   }
+  const owner = whyNotOwner(change, record);
+  if (owner !== undefined) return refused(change.name, owner);
   switch (change.type) {
     case "submit":
       return decideSubmit(change, { ...current, record }, manifest);
@@ -80,8 +83,26 @@ function decideCreate(change: Submit, manifest: CheckedManifest | undefined): De
     manifest: manifest.hash,
     restarts: 0,
     global: manifest.global,
+    ...sourceOf(change),
   };
   return { type: "put", result: "created", record, manifest };
+}
+
+/** A sync touches nothing that is not its own; a person may change everything. */
+function whyNotOwner(change: UnitChange, { source }: UnitRecord): string | undefined {
+  const asking =
+    change.type === "submit" && change.adopt !== true
+      ? change.source?.name
+      : change.type === "destroy"
+        ? change.ifSource
+        : undefined;
+  if (asking === undefined || asking === source?.name) return undefined;
+  const owner = source === undefined ? "a person" : `the source ${source.name}`;
+  return `${change.name} was submitted by ${owner}`;
+}
+
+function sourceOf({ source }: Submit): Pick<UnitRecord, "source"> {
+  return source === undefined ? {} : { source: { ...source } };
 }
 
 function decideSubmit(
@@ -93,8 +114,9 @@ function decideSubmit(
   const desired = change.desired ?? record.desired;
   // Neither content nor a template to compare with: all that is asked is that the unit exists.
   if (manifest === undefined || manifest.hash === record.manifest) {
-    if (desired === record.desired) return unchanged(change.name, current, record);
-    return changed({ ...record, desired });
+    const moved = change.source !== undefined && !isSameOrigin(change.source, record.source);
+    if (desired === record.desired && !moved) return unchanged(change.name, current, record);
+    return changed({ ...record, desired, ...sourceOf(change) });
   }
   if (change.replace !== true) {
     return {
@@ -105,9 +127,20 @@ function decideSubmit(
   return {
     type: "put",
     result: "replaced",
-    record: { ...record, desired, manifest: manifest.hash, global: manifest.global },
+    record: {
+      ...record,
+      desired,
+      manifest: manifest.hash,
+      global: manifest.global,
+      ...sourceOf(change),
+    },
     manifest,
   };
+}
+
+/** The version is no part of it: a commit does not touch what it does not change. */
+function isSameOrigin(one: UnitSourceView, other: UnitRecord["source"]): boolean {
+  return one.name === other?.name && one.path === other.path;
 }
 
 function changed(record: UnitRecord): Decision {

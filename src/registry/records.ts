@@ -25,8 +25,8 @@ export const unitRecord = v.looseObject({
   /** Raised by `restart`: each value means one start. */
   restarts: count,
   global: v.boolean(),
-  /** Who owns it when not a person: the name of a sync source. */
-  source: v.exactOptional(text),
+  /** Who owns it when not a person, and where it comes from. */
+  source: v.exactOptional(v.looseObject({ name: text, path: text, version: text, author: text })),
 });
 export type UnitRecord = v.InferOutput<typeof unitRecord>;
 
@@ -162,6 +162,7 @@ export const historyRecord = v.looseObject({
       fromMs: v.number(),
       untilMs: v.exactOptional(v.number()),
       why: v.exactOptional(text),
+      attempt: v.exactOptional(text),
     }),
   ),
 });

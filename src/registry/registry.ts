@@ -19,6 +19,7 @@ import { ManifestCache } from "./manifest-cache.ts";
 import { type MoveOutcome, type MoveRequest, requestMove } from "./move-requests.ts";
 import { decodeRecord, historyRecord, unitRecord } from "./records.ts";
 import { Services } from "./services.ts";
+import { Sources } from "./sources.ts";
 import { type CallOptions, readAll, type Store } from "./store.ts";
 import { type ApplyOutcome, UnitChanges } from "./unit-changes.ts";
 import { ViewReader } from "./view-reader.ts";
@@ -44,6 +45,7 @@ export class Registry {
   readonly #clock: Clock;
   readonly read: ViewReader;
   readonly watch: ClusterWatch;
+  readonly sources: Sources;
   readonly services: Services;
 
   constructor(options: RegistryOptions) {
@@ -56,6 +58,7 @@ export class Registry {
     this.read = new ViewReader(shared);
     this.#unitChanges = new UnitChanges(shared);
     this.#machineChanges = new MachineChanges(options);
+    this.sources = new Sources(options);
     this.watch = new ClusterWatch({ ...shared, reader: this.read });
     this.services = new Services(options);
   }

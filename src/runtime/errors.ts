@@ -37,6 +37,10 @@ export type ErrorCode =
   | "proxy-address"
   // The data plane cannot do what an option asks for.
   | "proxy-unsupported"
+  // A tree of unit files cannot be reached or read.
+  | "tree-unavailable"
+  // A commit is not signed by a known key.
+  | "tree-untrusted"
   // nftables refused, or is not there.
   | "proxy-failed";
 

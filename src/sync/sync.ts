@@ -1,0 +1,290 @@
+import type { UnitView } from "../cluster/views.ts";
+import {
+  SOURCE_HISTORY_MAX,
+  SOURCE_TEXTS_MAX,
+  type SourceRecord,
+} from "../registry/source-record.ts";
+import { backoffMs } from "../runtime/backoff.ts";
+import { type Clock, sleep } from "../runtime/clock.ts";
+import { errorMessage, isFleetError } from "../runtime/errors.ts";
+import { type PlanSyncOptions, planSync, type SyncPlan } from "./plan-sync.ts";
+import { readUnits, type TreeUnit, treeProblemText } from "./read-units.ts";
+import { type RolloutEvent, rollOut } from "./rollout.ts";
+import type { StoredSource, SyncCluster } from "./sync-cluster.ts";
+import { refusalText } from "./sync-text.ts";
+import type { TreeSource, TreeVersion } from "./tree.ts";
+import { UnitFollower } from "./unit-follower.ts";
+
+export interface SyncOptions extends PlanSyncOptions {
+  readonly tree: TreeSource;
+  readonly cluster: SyncCluster;
+  readonly clock: Clock;
+  /** Who runs it, for people: `ada@desk`. */
+  readonly runner: string;
+  /** What was changed by hand is put right; false: it is only shown. */
+  readonly heal: boolean;
+  readonly readyMs: number;
+  readonly onEvent: (event: SyncEvent) => void;
+}
+
+export type SyncEvent =
+  | { readonly type: "plan"; readonly version: TreeVersion; readonly plan: SyncPlan }
+  | { readonly type: "step"; readonly event: RolloutEvent }
+  | { readonly type: "outcome"; readonly outcome: SyncOutcome }
+  /** Tree or cluster are out of reach; it goes on by itself. */
+  | { readonly type: "away"; readonly message: string };
+
+export type SyncOutcome =
+  | {
+      /** `planned`: nothing was done, as asked. `unchanged`: there was nothing to do. */
+      readonly type: "synced" | "unchanged" | "planned";
+      readonly version: TreeVersion;
+      readonly plan: SyncPlan;
+    }
+  /** The version is not applied: nothing was touched, or all of it taken back to `backTo`. */
+  | {
+      readonly type: "rejected";
+      readonly version: TreeVersion;
+      readonly problems: readonly string[];
+      readonly backTo?: TreeVersion;
+      /** It was rejected before and has not changed since. */
+      readonly known: boolean;
+    }
+  | { readonly type: "suspended" };
+
+/** Plans one version without doing anything. */
+export async function planOnce(options: SyncOptions, signal: AbortSignal): Promise<SyncOutcome> {
+  const { tree, cluster, source } = options;
+  const { record } = await cluster.source(source, signal);
+  const version = await targetVersion(tree, record, signal);
+  const read = readUnits(await tree.read(version, { signal }));
+  const problems = read.problems.map(treeProblemText);
+  if (problems.length > 0) return { type: "rejected", version, problems, known: false };
+  const plan = planSync(read.units, await cluster.units(signal), options);
+  return { type: plan.steps.length === 0 ? "unchanged" : "planned", version, plan };
+}
+
+/** Brings the cluster to the newest version, or to the pinned one; to the last good one when that fails. */
+export async function syncOnce(options: SyncOptions, signal: AbortSignal): Promise<SyncOutcome> {
+  const { tree, cluster, source } = options;
+  const stored = await cluster.source(source, signal);
+  if (stored.record?.suspended === true) return { type: "suspended" };
+  const version = await targetVersion(tree, stored.record, signal);
+  const { rejected, running } = stored.record ?? {};
+  if (rejected?.version.id === version.id) {
+    const outcome = {
+      type: "rejected",
+      version,
+      problems: rejected.problems,
+      known: true,
+    } as const;
+    // What was good before goes on being looked after.
+    if (running !== undefined && options.heal) await healTo(options, running, signal);
+    return outcome;
+  }
+  const read = readUnits(await tree.read(version, { signal }));
+  const problems = read.problems.map(treeProblemText);
+  if (problems.length > 0) {
+    await note(options, stored, { version, rejected: problems }, signal);
+    return { type: "rejected", version, problems, known: false };
+  }
+  const plan = planSync(read.units, await cluster.units(signal), options);
+  const isDrift = running?.id === version.id;
+  if (plan.steps.length === 0 || (isDrift && !options.heal)) {
+    if (!isDrift || changedTexts(stored.record, plan)) {
+      await note(options, stored, { version, plan }, signal);
+    }
+    const type = plan.steps.length === 0 ? "unchanged" : "planned";
+    return { type, version, plan };
+  }
+  options.onEvent({ type: "plan", version, plan });
+  const failures = await roll(options, { version, units: read.units, plan }, signal);
+  if (failures.length === 0) {
+    await note(options, await cluster.source(source, signal), { version, plan }, signal);
+    return { type: "synced", version, plan };
+  }
+  // A version that runs already did not fail: something else did, and it is tried again.
+  if (isDrift) return { type: "rejected", version, problems: failures, known: false };
+  return await takeBack(options, { version, failures, running }, signal);
+}
+
+async function takeBack(
+  options: SyncOptions,
+  failed: {
+    readonly version: TreeVersion;
+    readonly failures: readonly string[];
+    readonly running: SourceRecord["running"];
+  },
+  signal: AbortSignal,
+): Promise<SyncOutcome> {
+  const { version, failures, running } = failed;
+  const { cluster, source } = options;
+  const before = running === undefined ? undefined : await healTo(options, running, signal);
+  const stored = await cluster.source(source, signal);
+  const isBack = before !== undefined;
+  await note(options, stored, { version, rejected: failures, rolledBack: isBack }, signal);
+  return {
+    type: "rejected",
+    version,
+    problems: failures,
+    known: false,
+    ...(before === undefined ? {} : { backTo: before }),
+  };
+}
+
+/** Undefined when that version is no longer to be had. */
+async function healTo(
+  options: SyncOptions,
+  { id }: TreeVersion,
+  signal: AbortSignal,
+): Promise<TreeVersion | undefined> {
+  const { tree, cluster } = options;
+  const version = await tree.find(id, { signal });
+  if (version === undefined) return undefined;
+  const { units } = readUnits(await tree.read(version, { signal }));
+  // Units that only the failed version had are this source's own, and a person's wish to keep them was never asked for.
+  const plan = planSync(units, await cluster.units(signal), { ...options, prune: true });
+  if (plan.steps.length > 0) await roll(options, { version, units, plan }, signal);
+  return version;
+}
+
+async function roll(
+  options: SyncOptions,
+  what: {
+    readonly version: TreeVersion;
+    readonly units: readonly TreeUnit[];
+    readonly plan: SyncPlan;
+  },
+  signal: AbortSignal,
+): Promise<readonly string[]> {
+  const { failures } = await rollOut(what.plan, {
+    ...options,
+    ...what,
+    onStep: (event) => options.onEvent({ type: "step", event }),
+    signal,
+  });
+  return failures;
+}
+
+async function targetVersion(
+  tree: TreeSource,
+  record: SourceRecord | undefined,
+  signal: AbortSignal,
+): Promise<TreeVersion> {
+  const newest = await tree.newest({ signal });
+  if (record?.pinned === undefined) return newest;
+  return (await tree.find(record.pinned, { signal })) ?? newest;
+}
+
+function changedTexts(record: SourceRecord | undefined, plan: SyncPlan): boolean {
+  return JSON.stringify(record?.refused) !== JSON.stringify(refusedTexts(plan));
+}
+
+function refusedTexts(plan: SyncPlan | undefined): string[] {
+  return (plan?.refused ?? []).slice(0, SOURCE_TEXTS_MAX).map(refusalText);
+}
+
+/** Writes down what became of a version. */
+async function note(
+  options: SyncOptions,
+  stored: StoredSource,
+  outcome: {
+    readonly version: TreeVersion;
+    readonly plan?: SyncPlan;
+    readonly rejected?: readonly string[];
+    readonly rolledBack?: boolean;
+  },
+  signal: AbortSignal,
+): Promise<void> {
+  const { cluster, clock, tree, source, runner } = options;
+  const { version, plan, rejected } = outcome;
+  const atMs = clock.wallMs();
+  const { rejected: _, ...kept } = stored.record ?? { history: [], tree: "" };
+  const word = rejected === undefined ? "running" : outcome.rolledBack ? "rolled-back" : "rejected";
+  const entry = { version: { ...version }, atMs, outcome: word, who: runner } as const;
+  const isRepeated = kept.history[0]?.version.id === version.id && kept.history[0].outcome === word;
+  const record: SourceRecord = {
+    ...kept,
+    tree: tree.description,
+    wanted: { ...version },
+    ...(rejected === undefined
+      ? { running: { ...version } }
+      : {
+          rejected: {
+            version: { ...version },
+            atMs,
+            problems: rejected.slice(0, SOURCE_TEXTS_MAX),
+          },
+        }),
+    refused: refusedTexts(plan),
+    history: isRepeated ? kept.history : [entry, ...kept.history].slice(0, SOURCE_HISTORY_MAX),
+    runner,
+    lookedMs: atMs,
+  };
+  await cluster.writeSource(source, { record, revision: stored.revision }, signal);
+}
+
+const RETRY = { firstMs: 1_000, maxMs: 30_000 };
+/** A unit that somebody keeps changing by hand is put right again and again, but not all the time. */
+const HEAL_PAUSE_MS = 2_000;
+const LOOK_AGAIN_MS = 3_600_000;
+
+/** Follows the tree, and the units made of it, until `signal` aborts. */
+export async function followSync(options: SyncOptions, signal: AbortSignal): Promise<void> {
+  let failures = 0;
+  while (!signal.aborted) {
+    try {
+      const outcome = await syncOnce(options, signal);
+      failures = 0;
+      options.onEvent({ type: "outcome", outcome });
+      await untilDue(options, signal);
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!isFleetError(error)) throw error;
+      failures += 1;
+      options.onEvent({ type: "away", message: errorMessage(error) });
+      await sleep(options.clock, backoffMs(failures, RETRY), signal).catch(() => {});
+    }
+  }
+}
+
+/** Until the tree may have a newer version, or a unit of this source is other than it was. */
+async function untilDue(options: SyncOptions, signal: AbortSignal): Promise<void> {
+  const round = new AbortController();
+  const either = AbortSignal.any([signal, round.signal]);
+  const drift = options.heal ? untilDrift(options, either) : new Promise<void>(() => {});
+  try {
+    await Promise.race([options.tree.stirred({ signal: either }), drift]);
+  } finally {
+    round.abort();
+    await Promise.race([drift.catch(() => {}), Promise.resolve()]);
+  }
+}
+
+async function untilDrift(options: SyncOptions, signal: AbortSignal): Promise<void> {
+  const { cluster, clock, source } = options;
+  const own = [...(await cluster.units(signal)).values()].filter(
+    (unit) => unit.source?.name === source,
+  );
+  const before = new Map(own.map((unit) => [unit.name, shapeOf(unit)]));
+  const names = [...before.keys()];
+  // The first look at all of them comes one by one: what is not there yet has not changed.
+  const heard = new Set<string>();
+  await new UnitFollower(cluster, signal).until({
+    names,
+    clock,
+    limitMs: LOOK_AGAIN_MS,
+    look: (views) =>
+      names.some((name) => {
+        const view = views.get(name);
+        if (view === undefined) return heard.has(name);
+        heard.add(name);
+        return shapeOf(view) !== before.get(name);
+      }),
+  });
+  await sleep(clock, HEAL_PAUSE_MS, signal);
+}
+
+function shapeOf({ identity, manifest, desired }: UnitView): string {
+  return `${identity} ${manifest} ${desired}`;
+}

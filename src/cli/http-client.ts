@@ -156,7 +156,7 @@ export class HttpClient {
         ...(this.#options.connect === undefined
           ? { agent: false }
           : { createConnection: tunnelled(endpoint, this.#options.connect) }),
-        headers: { ...(call.method === "POST" ? { "content-type": "application/json" } : {}) },
+        headers: { ...(call.method !== "GET" ? { "content-type": "application/json" } : {}) },
       };
       const request: ClientRequest = endpoint.secure ? httpsRequest(options) : httpRequest(options);
       // A tunnel has a time-out of its own, and may ask the user first.

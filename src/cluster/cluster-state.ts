@@ -6,6 +6,7 @@ import {
   isEmptyMachine,
   isEmptyUnit,
   isNameTaken,
+  isRolling,
   knownConstraints,
   type MachineEntry,
   type MutableMachine,
@@ -325,10 +326,19 @@ export class ClusterState {
       // A group leaves a machine when the last of its members has stopped there.
       if (dirty !== undefined) this.#ties.markTied(unit, dirty);
       this.#occupancyChanged(machine, unit, { dirty, belongs: false });
-    } else if (this.#moves.isMoving(unit, machineId) && isOtherStart(before, next)) {
+    } else if (this.#isHeeded(unit, machineId) && isOtherStart(before, next)) {
       dirty?.units.add(unit.name);
     }
     this.#tidyUnit(unit);
+  }
+
+  /** Whether what systemd says of the unit there decides anything: for units that move, that move when they fail, and global ones that roll. */
+  #isHeeded(unit: MutableUnit, machineId: string): boolean {
+    return (
+      this.#moves.isMoving(unit, machineId) ||
+      knownConstraints(unit)?.requirements.moveOnFailure !== undefined ||
+      isRolling(unit)
+    );
   }
 
   #applyBlocked(unit: MutableUnit, value: FactValue<BlockedSpec>, dirty: Dirty | undefined): void {
@@ -341,6 +351,8 @@ export class ClusterState {
       this.#blocked.delete(unit.name);
     } else if (is && !was) {
       this.#blocked.add(unit.name);
+      // What was not heeded until now may have changed.
+      if (isRolling(unit)) dirty?.units.add(unit.name);
     }
     this.#ties.refreshWaiting(unit, knownConstraints(unit));
     this.#tidyUnit(unit);
@@ -458,6 +470,7 @@ function isSamePresence(
   return (
     before.createRevision === after.createRevision &&
     before.record.leaving === after.record.leaving &&
+    before.record.ttlMs === after.record.ttlMs &&
     areSameValues(before.record.capacity, after.record.capacity) &&
     areSameValues(before.record.overcommit, after.record.overcommit) &&
     areSameValues(before.record.automatic, after.record.automatic) &&

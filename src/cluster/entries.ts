@@ -225,3 +225,8 @@ export function isEmptyMachine(machine: MachineEntry): boolean {
     machine.unreadable.size === 0
   );
 }
+
+/** A change of a global unit reaches its machines in turn: only then what they say of it decides anything. */
+export function isRolling({ blocked }: Pick<UnitEntry, "blocked">): boolean {
+  return blocked?.record.reasons.some(({ reason }) => reason.type === "rolling") ?? false;
+}

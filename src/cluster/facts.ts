@@ -54,6 +54,8 @@ export interface MachineSpec {
   readonly metadata: Readonly<Record<string, string>>;
   readonly format: number;
   readonly leaving: boolean;
+  /** How long its lease lasts. */
+  readonly ttlMs?: number;
   /** 0: it does not know. */
   readonly capacity: {
     readonly cpus: number;
@@ -106,6 +108,8 @@ export interface StateSpec {
   readonly current: DesiredState;
   readonly active: string;
   readonly result: string;
+  /** Since when `active` is so, by the machine's clock: Unix milliseconds. */
+  readonly sinceMs?: number;
   readonly start?: { readonly restarts: number; readonly outcome: StartOutcome };
   readonly error?: { readonly code: string };
 }
@@ -139,6 +143,8 @@ export interface HistoryEntry {
   readonly fromMs: number;
   readonly untilMs?: number;
   readonly why?: string;
+  /** Of a stay that a failure ended: which start of which content it was. */
+  readonly attempt?: string;
 }
 
 /** Orders by code units, the same everywhere. */

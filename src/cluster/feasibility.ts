@@ -91,6 +91,9 @@ export function whyNotTogether(
   return undefined;
 }
 
+/** Half of a lease is left for renewing it; of the other half a fenced unit's stop has all but this (lease-fence.ts). */
+const FENCING_MARGIN_MS = 1_000;
+
 type Check = (
   cluster: ClusterState,
   candidate: Candidate,
@@ -117,6 +120,13 @@ const CHECKS: readonly Check[] = [
   (cluster, { machine, group }, { machineOf }) => {
     const peer = machineOf.find((name) => !isPeerThere(cluster, { peer: name, machine, group }));
     return peer === undefined ? undefined : { type: "peer-elsewhere", peer };
+  },
+  (_, { machine }, { fencing }) => {
+    const ttlMs = machine.presence?.record.ttlMs;
+    if (fencing === undefined || ttlMs === undefined) return undefined;
+    const fitsMs = Math.max(0, ttlMs / 2 - FENCING_MARGIN_MS);
+    const { stopMs } = fencing;
+    return stopMs > fitsMs ? { type: "fencing-too-slow", stopMs, fitsMs } : undefined;
   },
   whyNotBeside,
   whyTooMany,

@@ -146,6 +146,9 @@ function isUnconstrained(requirements: Requirements): boolean {
       requirements.conflicts.length === 0 &&
       requirements.replaces.length === 0 &&
       requirements.reservation === undefined &&
+      requirements.moveOnFailure === undefined &&
+      requirements.fencing === undefined &&
+      requirements.maxUnavailable === NO_REQUIREMENTS.maxUnavailable &&
       !requirements.global)
   );
 }

@@ -13,6 +13,7 @@ export function nextHome(
   cluster: ClusterState,
   units: readonly UnitEntry[],
   machine: MachineEntry,
+  avoid: ReadonlySet<string> = new Set(),
 ): string | undefined {
   if (units.some((unit) => whyNotTogether(unit, units) !== undefined)) return undefined;
   if (units.some((unit) => peersOf(unit).some((peer) => isApart(cluster, peer, units)))) {
@@ -23,6 +24,7 @@ export function nextHome(
   try {
     for (const id of rankedMachines(cluster, leaving)) {
       const candidate = cluster.machine(id);
+      if (avoid.has(id)) continue;
       if (candidate !== undefined && canJoin(cluster, leaving, candidate)) return id;
     }
     return undefined;

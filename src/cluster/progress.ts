@@ -100,7 +100,9 @@ function heldProgress(view: UnitView, wanted: "loaded" | "launched", restarts: n
   const combined = parts.length === 0 ? engine("place") : combine(parts);
   const certain = combined.type === "reached" || combined.type === "failed";
   // A global unit's reasons speak of the machines it does not fit; those that hold it decide. So does one that a drain cannot move.
-  const isElsewhere = (view.global && parts.length > 0) || view.blocked.some(isOfDrain);
+  const isRolling = view.blocked.some(({ reason }) => reason.type === "rolling");
+  const isElsewhere =
+    (view.global && parts.length > 0 && !isRolling) || view.blocked.some(isOfDrain);
   if (certain || view.blocked.length === 0 || isElsewhere) return combined;
   return view.blocked.some(({ reason }) => passesByItself(reason))
     ? { type: "waiting", on: { type: "room", reasons: view.blocked } }
@@ -115,6 +117,7 @@ function passesByItself(reason: Reason): boolean {
   return (
     reason.type === "stopping" ||
     reason.type === "waiting-for-room" ||
+    reason.type === "rolling" ||
     (reason.type === "loss-held" && reason.why === "boot-grace")
   );
 }

@@ -1,4 +1,4 @@
-import type { Reason } from "./reason.ts";
+import { isDrainReason, type Reason } from "./reason.ts";
 import type { BlockedReasonView } from "./views.ts";
 
 /** How a machine is called where the text is read. */
@@ -12,6 +12,16 @@ export function blockedText(
   return reasons
     .map((view) => reasonText(view.reason, legend) + whereText(view, legend))
     .join("; ");
+}
+
+/** What the reasons keep the unit from, and why: `cannot be placed: ...`. */
+export function blockedPhrase(
+  reasons: readonly BlockedReasonView[],
+  legend?: MachineLegend,
+): string {
+  const isOfDrain = reasons.some(({ reason }) => isDrainReason(reason));
+  const what = isOfDrain ? "cannot leave its machine" : "cannot be placed";
+  return `${what}: ${blockedText(reasons, legend)}`;
 }
 
 function whereText({ machines, examples }: BlockedReasonView, legend: MachineLegend): string {
@@ -55,6 +65,16 @@ export function reasonText(
       return "away";
     case "group-member":
       return `${reason.unit}, tied to it by MachineOf=, cannot be there: ${reasonText(reason.because, legend)}`;
+    case "failed-there":
+      return "it has failed there of late";
+    case "fencing-too-slow":
+      return `its stop may take ${reason.stopMs / 1_000} s, and Fencing=strict leaves ${reason.fitsMs / 1_000} s of the machine's lease for it`;
+    case "failed":
+      return `it failed on ${legend(reason.machineId)} and stays there: no other machine takes it`;
+    case "move-limit":
+      return `it failed on ${legend(reason.machineId)}, after ${reason.limit} ${reason.limit === 1 ? "move" : "moves"} for failures: start it again when the cause is mended`;
+    case "rolling":
+      return `rolling: ${reason.done} of ${reason.of} done`;
     case "no-machines":
       return "no machine is present";
     case "peer-not-wanted":
@@ -70,7 +90,7 @@ export function reasonText(
         ? `its machine ${legend(reason.machineId)} is away, and the engine has not run long enough to give it up`
         : `its machine ${legend(reason.machineId)} is away together with most others, so the engine moves nothing yet`;
     case "drain-stuck":
-      return `no other machine takes it, so it stays on ${legend(reason.machineId)}, which is drained`;
+      return `no other machine takes it than ${legend(reason.machineId)}, which is drained`;
     case "drain-pinned":
       return `MachineID= keeps it on ${legend(reason.machineId)}, which is drained`;
     case "manifest-missing":

@@ -37,6 +37,10 @@ export type MachineReason =
   | { readonly type: "leaving" }
   /** The machine is not present. */
   | { readonly type: "away" }
+  /** It failed there within MoveIntervalSec=. */
+  | { readonly type: "failed-there" }
+  /** Fencing=strict: its stop may take longer than the machine's lease leaves room for. */
+  | { readonly type: "fencing-too-slow"; readonly stopMs: number; readonly fitsMs: number }
   /** Another unit of the same MachineOf group cannot be there. */
   | { readonly type: "group-member"; readonly unit: string; readonly because: MachineReason };
 
@@ -61,6 +65,12 @@ export type UnitReason =
   | { readonly type: "drain-stuck"; readonly machineId: string }
   /** MachineID= keeps it, or one tied to it, on its machine although that is drained. */
   | { readonly type: "drain-pinned"; readonly machineId: string }
+  /** OnFailure=move: it failed there, and no other machine takes it. Why none does follows. */
+  | { readonly type: "failed"; readonly machineId: string }
+  /** OnFailure=move: it failed there, and was moved MoveLimit= times for that before. */
+  | { readonly type: "move-limit"; readonly machineId: string; readonly limit: number }
+  /** MaxUnavailable=: a change reaches the machines in turn; so many have it and run it. */
+  | { readonly type: "rolling"; readonly done: number; readonly of: number }
   | { readonly type: "manifest-missing" }
   | { readonly type: "manifest-invalid"; readonly detail: string };
 

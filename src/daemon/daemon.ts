@@ -77,7 +77,7 @@ async function runMachine(machine: Machine): Promise<void> {
     keys: makeKeys(config.keyPrefix),
   };
   const nonce = systemRandom.id();
-  const report = new DaemonReport({
+  const report: DaemonReport = new DaemonReport({
     clock: systemClock,
     env: process.env,
     statusLine: (role) => statusLine(agent, role),
@@ -276,7 +276,7 @@ async function describeMachine(config: Config, host: Host) {
     version: VERSION,
     format: RECORD_FORMAT,
     capacity: facts.capacity,
-    ...(config.overcommit === undefined ? {} : { overcommit: config.overcommit }),
+    ...(config.overcommit === undefined ? {} : { overcommit: { ...config.overcommit } }),
   };
 }
 

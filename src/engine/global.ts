@@ -3,6 +3,7 @@ import { whyLeave, whyNot } from "../cluster/feasibility.ts";
 import { unitReason } from "./blocked.ts";
 import type { PlanPass } from "./pass.ts";
 import { syncAssignment, unassign, unplace } from "./place.ts";
+import { isHeldBack, type Roll, rollOf } from "./rolling.ts";
 import { countReasons } from "./schedule.ts";
 
 /** Takes a global unit from machines it must not be on and keeps the other assignments current. */
@@ -13,13 +14,22 @@ export function settleGlobal(
 ): void {
   unplace(pass, unit, { type: "unit-is-another" });
   if (unit.constraints?.type !== "known") return;
+  const roll = rollOf(pass, unit);
   for (const id of machineIds ?? [...unit.assignedTo].sort()) {
     const machine = pass.cluster.machine(id);
-    if (machine?.assignments.has(unit.name)) settleOn(pass, unit, machine);
+    if (machine?.assignments.has(unit.name)) settleOn(pass, { unit, machine, roll });
   }
 }
 
-function settleOn(pass: PlanPass, unit: UnitEntry, machine: MachineEntry): void {
+function settleOn(
+  pass: PlanPass,
+  options: {
+    readonly unit: UnitEntry;
+    readonly machine: MachineEntry;
+    readonly roll: Roll | undefined;
+  },
+): void {
+  const { unit, machine, roll } = options;
   const machineId = machine.id;
   const status = pass.status(machine);
   if (status === "opaque") return;
@@ -30,7 +40,7 @@ function settleOn(pass: PlanPass, unit: UnitEntry, machine: MachineEntry): void 
   const acts = status === "present" || status === "leaving";
   const why = acts ? whyLeave(pass.cluster, unit, machine) : undefined;
   if (why !== undefined) unassign(pass, unit, { machineId, why });
-  else syncAssignment(pass, unit, machine);
+  else if (!isHeldBack(unit, machine, roll)) syncAssignment(pass, unit, machine);
 }
 
 /** Assigns a global unit to machines that take it, and says why if none does. */
@@ -51,7 +61,7 @@ export function scheduleGlobal(
   }
   const reasons =
     unit.assignedTo.size > 0
-      ? []
+      ? (rollOf(pass, unit)?.reasons ?? [])
       : countReasons(pass, (machine) => whyNot(pass.cluster, { unit, machine }));
   pass.decideBlocked(unit, reasons);
 }

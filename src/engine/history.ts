@@ -7,17 +7,23 @@ interface Departure {
   readonly machineId: string;
   readonly atMs: number;
   readonly why: string;
+  readonly attempt?: string;
 }
 
 /** The history with the last stay ended. Fields of the record that this version does not know stay. */
 export function left(
   history: Versioned<HistorySpec> | undefined,
-  { machineId, atMs, why }: Departure,
+  { machineId, atMs, why, attempt }: Departure,
 ): HistorySpec {
   const entries = [...(history?.record.entries ?? [])];
   const last = entries.at(-1);
   if (last?.machine === machineId && last.untilMs === undefined) {
-    entries[entries.length - 1] = { ...last, untilMs: atMs, why };
+    entries[entries.length - 1] = {
+      ...last,
+      untilMs: atMs,
+      why,
+      ...(attempt === undefined ? {} : { attempt }),
+    };
   }
   return { ...history?.record, entries };
 }

@@ -142,7 +142,7 @@ function leave(
   return here.some(({ name }) => pass.isTouched(name)) ? "moves" : "waits";
 }
 
-function isMovable(pass: PlanPass, unit: UnitEntry, machine: MachineEntry): boolean {
+export function isMovable(pass: PlanPass, unit: UnitEntry, machine: MachineEntry): boolean {
   return (
     isGroupable(unit) &&
     knownConstraints(unit) !== undefined &&
@@ -158,16 +158,22 @@ function isPinned({ cluster }: PlanPass, unit: UnitEntry, machine: MachineEntry)
   return cluster.machinesNamed(required).every((id) => id === machine.id);
 }
 
-function send(
+/** Moves the group if there is a machine that takes it. */
+export function send(
   pass: PlanPass,
   options: {
     readonly group: readonly UnitEntry[];
     readonly machine: MachineEntry;
-    readonly why: { readonly type: "draining" | "rebalance" };
+    readonly why:
+      | { readonly type: "draining" }
+      | { readonly type: "rebalance" }
+      | { readonly type: "failed"; readonly machineId: string };
     readonly to?: string;
+    /** Machines that it is not to go to. */
+    readonly avoid?: ReadonlySet<string>;
   },
 ): void {
-  const { group, machine, why, to } = options;
+  const { group, machine, why, to, avoid } = options;
   const standings: Standings = new Map();
   const units: UnitEntry[] = [];
   for (const unit of group) {
@@ -183,7 +189,11 @@ function send(
     units.push(unit);
   }
   // Without a new home it is only asked why there is none.
-  scheduleGroup(pass, { units, standings, to: to ?? nextHome(pass.cluster, units, machine) ?? "" });
+  scheduleGroup(pass, {
+    units,
+    standings,
+    to: to ?? nextHome(pass.cluster, units, machine, avoid) ?? "",
+  });
 }
 
 /** Followers that stay keep the global unit they are tied to. */

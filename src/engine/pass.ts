@@ -23,7 +23,12 @@ export class PlanPass {
   /** What the assumed changes concern, still to be looked at in this pass. */
   readonly queue: Dirty = newDirty();
   /** What was looked at in this pass, as far as it may move. */
-  readonly moves = { units: new Set<string>(), draining: new Set<string>() };
+  readonly moves = {
+    units: new Set<string>(),
+    draining: new Set<string>(),
+    /** Those that move when they fail. */
+    failing: new Set<string>(),
+  };
   readonly #undo: ClusterFact[] = [];
   readonly #touched = new Set<string>();
   readonly #blocked = new Map<string, readonly BlockedReason[]>();

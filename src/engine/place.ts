@@ -1,6 +1,7 @@
 import { isNameTaken, type MachineEntry, type UnitEntry } from "../cluster/entries.ts";
 import type { AssignmentSpec, Moving } from "../cluster/facts.ts";
 import { displacedBy } from "../cluster/feasibility.ts";
+import { attemptOf } from "./attempt.ts";
 import { unitReason } from "./blocked.ts";
 import { arrived, left } from "./history.ts";
 import type { PlanPass } from "./pass.ts";
@@ -36,7 +37,12 @@ export function place(
   const before =
     origin === undefined
       ? unit.history?.record
-      : left(unit.history, { machineId: origin.machineId, atMs, why: origin.why.type });
+      : left(unit.history, {
+          machineId: origin.machineId,
+          atMs,
+          why: origin.why.type,
+          ...(origin.why.type === "failed" ? { attempt: attemptOf(unit) } : {}),
+        });
   pass.do({
     type: "place",
     unit: unit.name,

@@ -4,6 +4,7 @@ import { compareAge, isWanted, type UnitEntry } from "../cluster/entries.ts";
 import { compareText } from "../cluster/facts.ts";
 import { groupOf, isGroupable, splitGroups } from "../cluster/groups.ts";
 import { BLOCKED_INTERVAL_MS, blockedTask } from "./blocked.ts";
+import { noteFailures, runFailures } from "./failures.ts";
 import { scheduleGlobal, settleGlobal } from "./global.ts";
 import { noteMoves, receiveGroup, runMoves } from "./moves.ts";
 import { type Losses, PlanPass } from "./pass.ts";
@@ -39,6 +40,7 @@ export function plan(cluster: ClusterState, options: PlanOptions): Plan {
   while (pass.queue.units.size > 0 || pass.queue.machines.size > 0) {
     while (pass.queue.units.size > 0 || pass.queue.machines.size > 0) runRound(pass);
     runMoves(pass);
+    runFailures(pass);
   }
   const decisions = pass.finish();
   const tasks = [...pass.tasks];
@@ -136,6 +138,7 @@ function takeQueue(pass: PlanPass): Round {
     }
   }
   noteMoves(pass, names, pass.queue.machines);
+  noteFailures(pass, names);
   pass.queue.units.clear();
   pass.queue.machines.clear();
   for (const name of names) globalsOn.delete(name);

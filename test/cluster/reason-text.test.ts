@@ -39,6 +39,20 @@ const TEXTS: { readonly [T in Reason["type"]]: readonly [Extract<Reason, { type:
     { type: "group-member", unit: "g.service", because: { type: "cordoned" } },
     "g.service, tied to it by MachineOf=, cannot be there: cordoned: takes no new units",
   ],
+  "failed-there": [{ type: "failed-there" }, "it has failed there of late"],
+  "fencing-too-slow": [
+    { type: "fencing-too-slow", stopMs: 8_000, fitsMs: 6_500 },
+    "its stop may take 8 s, and Fencing=strict leaves 6.5 s of the machine's lease for it",
+  ],
+  failed: [
+    { type: "failed", machineId: "m1" },
+    "it failed on <m1> and stays there: no other machine takes it",
+  ],
+  "move-limit": [
+    { type: "move-limit", machineId: "m1", limit: 3 },
+    "it failed on <m1>, after 3 moves for failures: start it again when the cause is mended",
+  ],
+  rolling: [{ type: "rolling", done: 3, of: 10 }, "rolling: 3 of 10 done"],
   "no-machines": [{ type: "no-machines" }, "no machine is present"],
   "peer-not-wanted": [
     { type: "peer-not-wanted", peer: "p.service" },
@@ -59,7 +73,7 @@ const TEXTS: { readonly [T in Reason["type"]]: readonly [Extract<Reason, { type:
   ],
   "drain-stuck": [
     { type: "drain-stuck", machineId: "m1" },
-    "no other machine takes it, so it stays on <m1>, which is drained",
+    "no other machine takes it than <m1>, which is drained",
   ],
   "drain-pinned": [
     { type: "drain-pinned", machineId: "m1" },

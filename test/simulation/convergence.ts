@@ -4,6 +4,7 @@ import { plan } from "../../src/engine/plan.ts";
 import { itemFact } from "../../src/registry/cluster-facts.ts";
 import type {
   AssignmentRecord,
+  BlockedRecord,
   OperatorRecord,
   StateRecord,
   UnitRecord,
@@ -100,7 +101,7 @@ function unitProblems(world: World, name: string, unit: UnitRecord): readonly st
     return [];
   }
   const isDrained = blocked?.value.includes('"drain-') === true;
-  if (blocked !== undefined) {
+  if (blocked !== undefined && !staysFailed(blocked.value)) {
     const why = whyFits(world, name);
     if (why !== undefined) return [`${name} is blocked (${blocked.value}), although ${why}`];
     if (!isDrained) return [];
@@ -113,6 +114,12 @@ function unitProblems(world: World, name: string, unit: UnitRecord): readonly st
   if (placement?.identity !== identity) problems.push(`${name} is wanted, but not placed`);
   if (held.length > 1) problems.push(`${name} is held on ${names}`);
   return problems;
+}
+
+/** It is where it belongs, failed, and nobody moves it any more. */
+function staysFailed(blocked: string): boolean {
+  const { reasons } = JSON.parse(blocked) as BlockedRecord;
+  return reasons.some(({ reason: { type } }) => type === "move-limit" || type === "failed");
 }
 
 /** The machine holds the unit as it is wanted. */

@@ -50,6 +50,12 @@ export const WORKLOAD: readonly WorkUnit[] = [
     sim: ["StartMs=500", "ExitAfterMs=200", "ExitCode=1"],
     rests: "failed",
   }),
+  unit("roamer", {
+    service: ["Type=notify", "ExecStart=/bin/roamer"],
+    xFleet: ["OnFailure=move", "MoveLimit=2"],
+    sim: ["StartMs=500", "ExitAfterMs=200", "ExitCode=1"],
+    rests: "failed",
+  }),
   unit("slow", {
     service: ["Type=notify", ...SIMPLE],
     sim: ["StartMs=5000", "StopMs=3000", "PostMs=1000"],

@@ -1,0 +1,105 @@
+import {
+  isWanted,
+  knownConstraints,
+  type MachineEntry,
+  type UnitEntry,
+} from "../cluster/entries.ts";
+import { whyNot } from "../cluster/feasibility.ts";
+import { groupOf, isGroupable } from "../cluster/groups.ts";
+import { startResult } from "../cluster/start-result.ts";
+import type { MoveOnFailure } from "../units/requirements.ts";
+import { attemptOf } from "./attempt.ts";
+import { unitReason } from "./blocked.ts";
+import { isMovable, send } from "./moves.ts";
+import type { PlanPass } from "./pass.ts";
+import { countReasons } from "./schedule.ts";
+
+/**
+ * OnFailure=move: a unit that systemd has given up goes to a machine where it has not failed of late, with all that are tied to it. What counts is in
+ * the registry (states and history), so another engine decides the same. A restart by an operator begins anew.
+ */
+export function noteFailures(pass: PlanPass, units: Iterable<string>): void {
+  for (const name of units) {
+    const unit = pass.cluster.unit(name);
+    if (unit !== undefined && moveOnFailure(unit) !== undefined) pass.moves.failing.add(name);
+  }
+}
+
+export function runFailures(pass: PlanPass): void {
+  const names = [...pass.moves.failing].sort();
+  pass.moves.failing.clear();
+  for (const name of names) {
+    const unit = pass.cluster.unit(name);
+    const rule = unit && moveOnFailure(unit);
+    if (unit !== undefined && rule !== undefined) runFailure(pass, unit, rule);
+  }
+}
+
+function runFailure(pass: PlanPass, unit: UnitEntry, rule: MoveOnFailure): void {
+  const machine = pass.cluster.machine(unit.placement?.record.machine ?? "");
+  if (machine === undefined || !isWanted(unit) || pass.isTouched(unit.name)) return;
+  if (pass.status(machine) !== "present" || !hasFailed(unit, machine)) return;
+  // It has to leave anyway, in its turn.
+  if (machine.operator?.record.draining === true) return;
+  const group = isGroupable(unit) ? groupOf(pass.cluster, unit) : [];
+  const isWhole = group.every(
+    (one) => machine.placed.has(one.name) && isMovable(pass, one, machine),
+  );
+  if (group.length === 0 || !isWhole) return;
+  const earlier = recentFailures(unit, machine, rule);
+  if (earlier.length >= rule.limit) {
+    const { limit } = rule;
+    pass.decideBlocked(unit, unitReason({ type: "move-limit", machineId: machine.id, limit }));
+    return;
+  }
+  const avoid = new Set([...earlier, machine.id]);
+  send(pass, { group, machine, why: { type: "failed", machineId: machine.id }, avoid });
+  if (pass.isTouched(unit.name)) return;
+  const elsewhere = countReasons(pass, (other) =>
+    avoid.has(other.id) ? { type: "failed-there" } : whyNot(pass.cluster, { unit, machine: other }),
+  );
+  pass.decideBlocked(unit, [
+    ...unitReason({ type: "failed", machineId: machine.id }),
+    ...elsewhere,
+  ]);
+}
+
+function moveOnFailure(unit: UnitEntry): MoveOnFailure | undefined {
+  return knownConstraints(unit)?.requirements.moveOnFailure;
+}
+
+/** Systemd has ended its tries: start limit, or no Restart=. A start that the agent tries again is none, nor is a oneshot that is over. */
+function hasFailed(unit: UnitEntry, machine: MachineEntry): boolean {
+  const state = machine.states.get(unit.name)?.record;
+  const restarts = unit.unit?.record.restarts ?? 0;
+  return (
+    state !== undefined &&
+    state.identity === unit.unit?.createRevision &&
+    state.active === "failed" &&
+    state.error === undefined &&
+    startResult(state, restarts) === "failed"
+  );
+}
+
+/**
+ * Machines it has left for a failure within the interval that ends with its failure here. That is told by the machine's clock, so it counts only where it
+ * can be true.
+ */
+function recentFailures(
+  unit: UnitEntry,
+  machine: MachineEntry,
+  { intervalMs }: MoveOnFailure,
+): readonly string[] {
+  const entries = unit.history?.record.entries ?? [];
+  const arrivedMs = entries.at(-1)?.fromMs ?? 0;
+  const failedMs = Math.max(arrivedMs, machine.states.get(unit.name)?.record.sinceMs ?? 0);
+  const attempt = attemptOf(unit);
+  return entries
+    .filter(
+      (entry) =>
+        entry.why === "failed" &&
+        entry.attempt === attempt &&
+        (entry.untilMs ?? 0) > failedMs - intervalMs,
+    )
+    .map((entry) => entry.machine);
+}

@@ -74,6 +74,16 @@ const MEASURED = [
     undefined,
     "5bf16b98c62f35fcdc723d32989cdeba7a2dd2a8",
   ],
+  [
+    "[Service]\nExecStart=/usr/bin/sleep infinity",
+    "[Service]\nExecStart=/usr/bin/sleep infinity\n",
+    "40ea6646945809f4b420a50475ee68503088f127",
+  ],
+  [
+    "[Service]\nExecStart=/usr/bin/sleep 2000",
+    "[Service]\nExecStart=/usr/bin/sleep 2000\n",
+    "5ba5292ab6a82b623ee6086dc90b3354ba004832",
+  ],
 ] as const;
 
 for (const [text, normalised, hash] of MEASURED) {
@@ -94,9 +104,26 @@ test("unitHash() agrees with fleet's for units of its own tests", () => {
     ["Replaces=replace.0.service", "670ce59044b98cfdcdaf274c53e58f4d3a54194a"],
     ["Conflicts=conflict.*.service", "52e8acb19db0f3f776c7b8c6bf2209fa41ce46ac"],
     ["Conflicts=hello.service", "2b31213e9377e6a890f6aa7eee4ffcb90da991c0"],
+    ["MachineOf=replace.1.service", "d58aad09d4277a75e0ffc499e2cd778a9424ecfa"],
+    [
+      "Conflicts=conflict.2.service conflict.1.service conflict.0.service",
+      "2948dcda26b62cb1982d7e7ab517c9b50bbbb31c",
+    ],
+    [
+      "Conflicts=conflict.2.service\nConflicts=conflict.1.service\nConflicts=conflict.0.service",
+      "4e464be166dd2b8c0a2c4d83ace3f2b6d352f150",
+    ],
   ] as const) {
     assert.equal(hashOf(`${described}[X-Fleet]\n${option}`), hash, option);
   }
+  const pinned = `${service}\n[X-Fleet]\nMachineID=%i\n`;
+  assert.equal(hashOf(pinned), "b849fbe0b371b4e30c75304b2a7d49dac14b26da");
+  const other = service.replace("Hello", "Goodbye");
+  assert.equal(hashOf(other), "934a211c736300654fa1bad4cb4b771b79c2f219");
+  const template = service.replace("World!", "World %i!");
+  assert.equal(hashOf(template), "79699e32624ad46c366ef37de89006ae9da617cd");
+  const metadata = `${template}[X-Fleet]\nMachineMetadata=hostname=%i\n`;
+  assert.equal(hashOf(metadata), "738f45ef60fdc1de5cefc2bba44eff0a1c168f04");
 });
 
 const CONTINUED =

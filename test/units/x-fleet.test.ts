@@ -192,6 +192,11 @@ const ACCEPTED: readonly (readonly [lines: string, requirements: Partial<Require
     { replaces: ["foo.service"], machineOf: ["bar.service"] },
   ],
   ["Global=true\nConflicts=a", { global: true, conflicts: ["a"] }],
+  ["Global=yes\nNotMachineID=a\nWeight=2", { global: true, notMachineIds: ["a"], weight: 2 }],
+  [
+    "MachineOf=a-m1.service\nConflicts=a-%H.service",
+    { machineOf: ["a-m1.service"], conflicts: ["a-%H.service"] },
+  ],
   ["Global=false\nMachineOf=a.service", { machineOf: ["a.service"] }],
   [
     "MachineID=1\nMachineMetadata=a=b",
@@ -356,8 +361,6 @@ const COMBINATIONS = [
     "Global=yes\nPreferMachineMetadata=a=b",
     ["3: Global cannot be used with PreferMachineMetadata"],
   ],
-  ["Global=yes\nNotMachineID=a\nWeight=2", []],
-  ["MachineOf=a-m1.service\nConflicts=a-%H.service", []],
   ["MachineID=x\nMachineOf=a.service", ["3: MachineID cannot be used with Peers"]],
   ["MachineID=x\nConflicts=a", ["3: MachineID cannot be used with Conflicts"]],
   ["MachineID=x\nGlobal=true", ["3: MachineID cannot be used with Global"]],

@@ -5,6 +5,7 @@ const ADAPTER = [
   "^src/runtime/(system|virtual|seeded|pino)-",
   "^src/registry/(etcd|embedded)-",
   "^src/agent/(dbus|memory|linux)-",
+  "^src/cli/ssh2-",
 ];
 const MAIN = ["^src/[a-z]+/[a-z-]*main[.]ts$", "^src/daemon/"];
 
@@ -44,9 +45,9 @@ module.exports = {
       severity: "error",
       from: {
         path: "^src/",
-        pathNot: "^src/(registry/etcd-|agent/dbus-|runtime/pino-|daemon/config)",
+        pathNot: "^src/(registry/etcd-|cli/ssh2-|agent/dbus-|runtime/pino-|daemon/config)",
       },
-      to: { path: "node_modules/(etcd3|dbus-native|pino|ini|@grpc)/" },
+      to: { path: "node_modules/(etcd3|ssh2|dbus-native|pino|ini|@grpc)/" },
     },
     {
       name: "programs-are-strangers",

@@ -18,12 +18,14 @@ export function v2WatchRoutes(context: ApiContext): readonly Route[] {
   return [{ path: "watch", methods: { POST: (request) => watch(context, request) } }];
 }
 
-const watchRequest = v.looseObject({
-  units: v.pipe(v.array(v.string()), v.maxLength(UNITS_MAX)),
-});
+const watchRequest = v.union([
+  v.looseObject({ all: v.literal(true) }),
+  v.looseObject({ units: v.pipe(v.array(v.string()), v.maxLength(UNITS_MAX)) }),
+]);
 
 async function watch(context: ApiContext, request: ApiRequest): Promise<Reply> {
-  const { units } = decodeBody(watchRequest, await request.body());
+  const asked = decodeBody(watchRequest, await request.body());
+  const units = "all" in asked ? "all" : asked.units;
   // Before the head is sent, so that a registry that is away is a status and not a line.
   const listener = await context.registry.watch.open(units, request.call);
   return {
@@ -105,8 +107,9 @@ class WatchStream {
   }
 }
 
-function unitLines({ units, gone }: WatchUpdate): readonly WatchLine[] {
+function unitLines({ units, gone, present }: WatchUpdate): readonly WatchLine[] {
   return [
+    ...(present === undefined ? [] : [{ type: "machines", present } as const]),
     ...units.map((unit) => ({ type: "unit", unit }) as const),
     ...gone.map((name) => ({ type: "gone", name }) as const),
   ];

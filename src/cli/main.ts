@@ -1,6 +1,10 @@
 #!/usr/bin/env node
+import { once } from "node:events";
+import { open } from "node:fs/promises";
 import { systemClock } from "../runtime/system-clock.ts";
 import { runCommandLine } from "./program.ts";
+
+const OUT_BYTES_MAX = 1024 * 1024;
 
 // The reader went away (`| head`): nobody is left to write to.
 process.stdout.on("error", (error: Error & { code?: string }) => {
@@ -12,8 +16,35 @@ void runCommandLine(process.argv.slice(2), {
   clock: systemClock,
   environment: process.env,
   writeOut: (text) => process.stdout.write(text),
+  drained: async () => {
+    if (process.stdout.writableLength > OUT_BYTES_MAX) await once(process.stdout, "drain");
+  },
   writeError: (text) => process.stderr.write(text),
   width: process.stdout.isTTY && process.stderr.isTTY ? process.stderr.columns : undefined,
+  readIn,
+  pipeIn: (socket) => process.stdin.pipe(socket),
+  ask,
+  openRemote: async (settings) => (await import("./ssh2-remote.ts")).openSsh2Remote(settings),
+  signal: new AbortController().signal,
 }).then((exit) => {
   process.exitCode = exit;
 });
+
+async function readIn(): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of process.stdin) chunks.push(Buffer.from(chunk));
+  return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(Buffer.concat(chunks));
+}
+
+async function ask(question: string): Promise<string | undefined> {
+  const terminal = await open("/dev/tty", "r+").catch(() => undefined);
+  if (terminal === undefined) return undefined;
+  try {
+    await terminal.write(question);
+    // A terminal gives out whole lines.
+    const { bytesRead, buffer } = await terminal.read(Buffer.alloc(1024), 0, 1024, null);
+    return buffer.toString("utf8", 0, bytesRead).trimEnd();
+  } finally {
+    await terminal.close();
+  }
+}

@@ -24,12 +24,18 @@ export type CreateVerb = "submit" | "load" | "start";
 export interface CreatePlan {
   /** Other than done: nothing is sent, `errors` say why. */
   readonly exit: number;
-  readonly errors: readonly string[];
+  readonly errors: readonly CreateError[];
   readonly warnings: readonly string[];
   readonly notes: readonly string[];
   readonly changes: readonly UnitChange[];
   /** Of the contents that are sent, or known to be equal to the registry's. */
   readonly manifests: ReadonlyMap<string, string>;
+}
+
+export interface CreateError {
+  readonly unit: string;
+  readonly exit: number;
+  readonly error: string;
 }
 
 export const DESIRED_OF_VERB: Readonly<Record<CreateVerb, DesiredState>> = {
@@ -57,7 +63,7 @@ type UnitPlan =
 
 export function planCreate(input: CreateInput): CreatePlan {
   const plans = input.sources.map((source) => ({ source, plan: planUnit(input, source) }));
-  const errors: string[] = [];
+  const errors: CreateError[] = [];
   const warnings: string[] = [];
   const notes: string[] = [];
   const changes: UnitChange[] = [];
@@ -65,7 +71,7 @@ export function planCreate(input: CreateInput): CreatePlan {
   let exit = EXIT_DONE;
   for (const { source, plan } of plans) {
     if (plan.type === "refused") {
-      errors.push(plan.error);
+      errors.push({ unit: source.name, exit: plan.exit, error: plan.error });
       exit = worstExit([exit, plan.exit]);
       continue;
     }

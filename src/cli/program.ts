@@ -1,33 +1,18 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import type { Clock } from "../runtime/clock.ts";
 import { FleetError, isFleetError } from "../runtime/errors.ts";
 import { VERSION } from "../runtime/version.ts";
-import { COMMANDS, type CommandSpec, type OptionSpec } from "./commands.ts";
+import type { CommandSpec } from "./command-spec.ts";
+import { COMMANDS } from "./commands.ts";
 import type { CommandOptions } from "./context.ts";
-import { EXIT_DONE, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE } from "./exit-code.ts";
+import { EXIT_DONE, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_TIMED_OUT, EXIT_USAGE } from "./exit-code.ts";
+import { commonOptions, GLOBAL_OPTIONS, type OptionSpec } from "./options.ts";
 import type { GlobalOptions, Terminal } from "./terminal.ts";
-
-const GLOBAL_OPTIONS: readonly OptionSpec[] = [
-  {
-    flags: "--endpoint <url>",
-    description: "API of fleetd-ts: unix:// or http(s)://, several comma separated",
-  },
-  {
-    flags: "--request-timeout <seconds>",
-    description: "for an answer of the API",
-    value: "seconds",
-  },
-  { flags: "--ca-file <path>", description: "certificates that sign the API's" },
-  { flags: "--cert-file <path>", description: "own certificate for the API" },
-  { flags: "--key-file <path>", description: "key of that certificate" },
-  { flags: "--ssh-username <name>", description: "for status and journal where ssh is needed" },
-  { flags: "--debug", description: "print requests on standard error" },
-  { flags: "--tunnel <host>", description: "not there", hidden: true },
-  { flags: "--driver <name>", description: "API only", hidden: true },
-];
 
 const EXIT_OF_ERROR: Readonly<Record<string, number>> = {
   usage: EXIT_USAGE,
   "not-found": EXIT_NOT_FOUND,
+  "timed-out": EXIT_TIMED_OUT,
 };
 
 const DEFAULTS: GlobalOptions = { endpoint: "unix:///run/fleet.sock", requestTimeout: 3 };
@@ -39,7 +24,6 @@ export async function runCommandLine(args: readonly string[], terminal: Terminal
     exit = code;
   });
   try {
-    applyEnvironment(program, terminal.environment);
     const words = normalise(args, program);
     if (words.length === 0) program.outputHelp();
     else await program.parseAsync(words, { from: "user" });
@@ -65,6 +49,10 @@ function makeProgram(terminal: Terminal, onExit: (code: number) => void): Comman
       writeErr: terminal.writeError,
       outputError: (text, write) => write(text.replace(/^error:/, "Error:")),
     })
+    .hook("preAction", (_, command) => {
+      applyEnvironment(program, terminal.environment);
+      applyEnvironment(command, terminal.environment);
+    })
     .exitOverride();
   for (const option of GLOBAL_OPTIONS) program.addOption(makeOption(option));
   for (const [name, value] of Object.entries(DEFAULTS)) {
@@ -74,7 +62,11 @@ function makeProgram(terminal: Terminal, onExit: (code: number) => void): Comman
   program
     .command("version")
     .summary("Print the version")
-    .action(() => terminal.writeOut(`fleetctl-ts version ${VERSION}\n`));
+    .addOption(new Option("-o, --output <format>", "how to print").choices(["text", "json"]))
+    .action(({ output }: CommandOptions) => {
+      const text = `fleetctl-ts version ${VERSION}`;
+      terminal.writeOut(`${output === "json" ? JSON.stringify({ version: VERSION }) : text}\n`);
+    });
   return program;
 }
 
@@ -85,19 +77,67 @@ function addCommand(options: {
   readonly onExit: (code: number) => void;
 }): void {
   const { program, spec, terminal } = options;
+  const name = spec.args === undefined ? spec.name : `${spec.name} ${spec.args}`;
   const command = program
-    .command(spec.args === undefined ? spec.name : `${spec.name} ${spec.args}`)
+    .command(name, { hidden: spec.hidden === true })
     .summary(spec.summary)
     .description([spec.summary, spec.description].filter(Boolean).join(".\n"))
     .addHelpText("after", `\nExamples:\n${spec.examples.map(exampleLine).join("")}`);
-  for (const option of spec.options ?? []) command.addOption(makeOption(option));
+  for (const option of [...(spec.options ?? []), ...commonOptions(spec)]) {
+    command.addOption(makeOption(option));
+  }
   command.action(async () => {
-    const [{ makeContext }, run] = await Promise.all([import("./make-context.ts"), spec.load()]);
-    const globalOptions = program.opts<GlobalOptions>();
-    refuseUnsupported(globalOptions);
-    const context = makeContext(globalOptions, terminal);
-    options.onExit(await run(context, command.args, command.opts<CommandOptions>()));
+    const [{ openContext }, run] = await Promise.all([import("./make-context.ts"), spec.load()]);
+    const globals = renamed(program.opts());
+    refuseUnsupported(globals);
+    const given = command.opts<CommandOptions>();
+    const { wait, ...settings } = given;
+    const commandOptions = wait === true ? { ...settings, block: true } : settings;
+    const { context, close } = openContext(globals, terminal, given.output === "json");
+    const waits = (spec.options ?? []).some(({ flags }) => flags.startsWith("--timeout"));
+    try {
+      const work = run(context, command.args, commandOptions);
+      const exit = waits ? await work : await within(context.clock, given.timeout, work);
+      options.onExit(exit);
+    } finally {
+      await close();
+    }
   });
+}
+
+/** For commands that do not judge by themselves what a time-out means. */
+async function within(
+  clock: Clock,
+  seconds: number | undefined,
+  work: Promise<number>,
+): Promise<number> {
+  if (seconds === undefined) return await work;
+  const late = Promise.withResolvers<never>();
+  const cancel = clock.setTimer(seconds * 1_000, () =>
+    late.reject(new FleetError("timed-out", `not done within ${seconds} s`)),
+  );
+  try {
+    return await Promise.race([work, late.promise]);
+  } finally {
+    cancel();
+  }
+}
+
+/** fleetctl had two names for the TLS files; the newer one counts. */
+function renamed(
+  options: GlobalOptions & {
+    readonly etcdCafile?: string;
+    readonly etcdCertfile?: string;
+    readonly etcdKeyfile?: string;
+  },
+): GlobalOptions {
+  const { etcdCafile, etcdCertfile, etcdKeyfile, ...globals } = options;
+  return {
+    ...(etcdCafile === undefined ? {} : { caFile: etcdCafile }),
+    ...(etcdCertfile === undefined ? {} : { certFile: etcdCertfile }),
+    ...(etcdKeyfile === undefined ? {} : { keyFile: etcdKeyfile }),
+    ...globals,
+  };
 }
 
 function exampleLine(example: string): string {
@@ -112,45 +152,51 @@ function makeOption(spec: OptionSpec): Option {
 }
 
 /** Doing something else than what fleetctl did with these could reach the wrong cluster. */
-function refuseUnsupported({ tunnel, driver }: GlobalOptions): void {
-  if (tunnel !== undefined) {
-    throw new FleetError(
-      "usage",
-      `--tunnel (FLEETCTL_TUNNEL) is not there: ssh -N -L /tmp/fleet.sock:/run/fleet.sock ${tunnel}, then --endpoint unix:///tmp/fleet.sock`,
-    );
-  }
+function refuseUnsupported({ driver }: GlobalOptions): void {
   if (driver !== undefined && driver !== "API") {
     throw new FleetError("usage", `--driver ${driver} (FLEETCTL_DRIVER): there is only the API`);
   }
 }
 
-function numberParser(kind: "count" | "seconds"): (text: string) => number {
+const NUMBERS: Readonly<
+  Record<NonNullable<OptionSpec["value"]>, { readonly max: number; readonly what: string }>
+> = {
+  // More would overflow timers; nobody waits a month.
+  seconds: { max: 2_000_000, what: "a number of seconds" },
+  count: { max: 1_000_000, what: "a whole number" },
+  lines: { max: 1_000_000, what: "a whole number, or all" },
+  port: { max: 65_535, what: "a port number" },
+};
+
+function numberParser(kind: NonNullable<OptionSpec["value"]>): (text: string) => number | "all" {
   return (text) => {
+    if (kind === "lines" && text === "all") return text;
+    const { max, what } = NUMBERS[kind];
     const value = Number(text);
-    const valid = text.trim() !== "" && Number.isFinite(value) && value >= 0;
+    // Number() takes hexadecimal and exponents too.
+    const valid = /^\d+(\.\d*)?$|^\.\d+$/.test(text.trim()) && value <= max;
     if (valid && (kind === "seconds" || Number.isInteger(value))) return value;
-    throw new InvalidArgumentError(
-      kind === "count" ? "It takes a whole number." : "It takes a number of seconds.",
-    );
+    throw new InvalidArgumentError(`It takes ${what}${value > max ? ` up to ${max}` : ""}.`);
   };
 }
 
 /** Every option has a variable: `--no-legend` is FLEETCTL_NO_LEGEND. The command line overrides it, an empty one counts as unset. */
 function applyEnvironment(
-  program: Command,
+  command: Command,
   environment: Readonly<Record<string, string | undefined>>,
 ): void {
-  for (const command of [program, ...program.commands]) {
-    for (const option of command.options) {
-      const variable = `FLEETCTL_${option.long?.slice(2).toUpperCase().replaceAll("-", "_")}`;
-      const text = environment[variable];
-      if (text === undefined || text === "" || option.long === "--version") continue;
-      const value = option.isBoolean() ? booleanValue(option, text) : optionValue(option, text);
-      if (value === undefined) {
-        throw new FleetError("usage", `the variable ${variable} has no valid value: ${text}`);
-      }
-      command.setOptionValueWithSource(option.attributeName(), value, "env");
+  for (const option of command.options) {
+    const variable = `FLEETCTL_${option.long?.slice(2).toUpperCase().replaceAll("-", "_")}`;
+    const text = environment[variable];
+    if (text === undefined || text === "" || option.long === "--version") continue;
+    if (command.getOptionValueSource(option.attributeName()) === "cli") continue;
+    // FLEETCTL_OUTPUT may be of another command.
+    if (option.argChoices !== undefined && !option.argChoices.includes(text)) continue;
+    const value = option.isBoolean() ? booleanValue(option, text) : optionValue(option, text);
+    if (value === undefined) {
+      throw new FleetError("usage", `the variable ${variable} has no valid value: ${text}`);
     }
+    command.setOptionValueWithSource(option.attributeName(), value, "env");
   }
 }
 
@@ -167,26 +213,61 @@ function optionValue(option: Option, text: string): unknown {
   }
 }
 
-/** What fleetctl took besides: one-letter options with two dashes, and unambiguous beginnings of commands. */
+/**
+ * What fleetctl took besides: one-letter options with two dashes, `--no-block=false`, and unambiguous beginnings of commands. What follows the
+ * first argument of a command that hands words on is made arguments.
+ */
 function normalise(args: readonly string[], program: Command): readonly string[] {
   const end = args.indexOf("--");
-  const words = args.map((word, index) =>
-    /^--[a-zA-Z]$/.test(word) && (end === -1 || index < end) ? word.slice(1) : word,
+  const switches = [program, ...program.commands].flatMap(({ options }) =>
+    options.filter((option) => option.isBoolean()).map(({ long }) => long),
   );
+  const words = args.flatMap((word, index) => {
+    if (end !== -1 && index >= end) return word;
+    if (/^--[a-zA-Z]$/.test(word)) return word.slice(1);
+    const [, name, value] = /^(--[a-z-]+)=(true|false)$/.exec(word) ?? [];
+    if (name === undefined || !switches.includes(name)) return word;
+    if (value === "true") return name;
+    return switches.includes(name.replace("--", "--no-")) ? name.replace("--", "--no-") : [];
+  });
   const index = commandIndex(words, program);
   const word = index === undefined ? undefined : words[index];
   if (index === undefined || word === undefined) return words;
-  const names = [...program.commands.map((command) => command.name()), "help"];
+  const name = wholeName(word, program);
+  const spec = COMMANDS.find((one) => one.name === name);
+  const named = words.with(index, name);
+  return spec?.passThrough === true ? passedThrough(named, index, program) : named;
+}
+
+function wholeName(word: string, program: Command): string {
+  const shown = program.commands.map((command) => command.name()).filter((n) => !n.startsWith("_"));
+  const names = [...shown, "help"];
   const candidates = names.filter((name) => name.startsWith(word));
   const [only] = candidates;
-  if (names.includes(word) || only === undefined) return words;
-  if (candidates.length > 1) {
-    throw new FleetError(
-      "usage",
-      `Error: command "${word}" is ambiguous: ${candidates.join(", ")}\nRun 'fleetctl-ts --help' for usage.`,
-    );
+  if (names.includes(word) || only === undefined) return word;
+  if (candidates.length === 1) return only;
+  throw new FleetError(
+    "usage",
+    `Error: command "${word}" is ambiguous: ${candidates.join(", ")}\nRun 'fleetctl-ts --help' for usage.`,
+  );
+}
+
+/** Puts `--` before the first argument, unless the user did. */
+function passedThrough(
+  words: readonly string[],
+  index: number,
+  program: Command,
+): readonly string[] {
+  const command = program.commands.find((one) => one.name() === words[index]);
+  const options = [...program.options, ...(command?.options ?? [])];
+  let at = index + 1;
+  for (; at < words.length; at += 1) {
+    const word = words[at] ?? "";
+    if (word === "--") return words;
+    if (!word.startsWith("-") || word === "-") break;
+    if (options.find((one) => one.long === word || one.short === word)?.required === true) at += 1;
   }
-  return words.with(index, only);
+  return at < words.length ? [...words.slice(0, at), "--", ...words.slice(at)] : words;
 }
 
 /** The first word that is neither a global option nor the value of one. */

@@ -36,11 +36,19 @@ export function reportApplied(
   for (const result of results) {
     switch (result.type) {
       case "differs":
-        context.err(`Unit ${result.name} in registry differs. Add --replace to override.`);
+        context.tell({
+          unit: result.name,
+          outcome: "differs",
+          message: `Unit ${result.name} in registry differs. Add --replace to override.`,
+        });
         exits.push(EXIT_FAILED);
         break;
       case "refused":
-        context.err(`Error ${doing} units: ${result.name}: ${result.message}`);
+        context.tell({
+          unit: result.name,
+          outcome: "refused",
+          message: `Error ${doing} units: ${result.name}: ${result.message}`,
+        });
         exits.push(EXIT_FAILED);
         break;
       case "not-found":
@@ -55,7 +63,24 @@ export function reportApplied(
 }
 
 export function reportNotFound(context: Context, name: string): void {
-  context.err(`Unit ${name} not found`);
+  context.tell({ unit: name, outcome: "not-found", message: `Unit ${name} not found` });
+}
+
+export function tellTriggered(context: Context, done: readonly DoneResult[], verb: string): void {
+  for (const { name: unit } of done) {
+    context.tell({ unit, outcome: "triggered", message: `Triggered unit ${unit} ${verb}` });
+  }
+}
+
+export function tellReached(
+  context: Context,
+  tracked: Tracked,
+  how: { readonly word: string; readonly legend: MachineLegend },
+): void {
+  const { goal, progress } = tracked;
+  const message = `Unit ${goal.name} ${how.word}${placeText(tracked, how.legend)}`;
+  const machines = progress.type === "reached" ? progress.machines : [];
+  context.tell({ unit: goal.name, outcome: "done", state: goal.state, machines, message });
 }
 
 export interface ReachOptions {
@@ -79,7 +104,8 @@ export async function reach(context: Context, reaching: ReachOptions): Promise<R
   const told = new Set<string>();
   const tell = (unit: Tracked) => {
     const text = progressText(unit.progress, unit.goal, legend);
-    if (told.has(text)) return;
+    // For a program one result per unit: the last word, below.
+    if (told.has(text) || context.json) return;
     told.add(text);
     context.err(context.paint.bad(text));
     const outlook = reaching.outlook(unit);
@@ -95,11 +121,18 @@ export async function reach(context: Context, reaching: ReachOptions): Promise<R
   const exits = pending.map((unit) => {
     const { name, state } = unit.goal;
     const failed = unit.progress.type === "failed";
+    if (context.json) {
+      const outcome = !timedOut || failed ? "failed" : "timed-out";
+      const message = progressText(unit.progress, unit.goal, legend);
+      context.tell({ unit: name, outcome, state, progress: unit.progress, message });
+    }
     if (!timedOut || failed) {
       tell(unit);
       return EXIT_FAILED;
     }
-    context.err(`timed out waiting for unit ${name} to report state ${state}`);
+    if (!context.json) {
+      context.err(`timed out waiting for unit ${name} to report state ${state}`);
+    }
     tell(unit);
     return EXIT_TIMED_OUT;
   });
@@ -107,7 +140,7 @@ export async function reach(context: Context, reaching: ReachOptions): Promise<R
 }
 
 /** Where a unit got to its state: ` on 1234abcd.../10.0.0.1`. */
-export function placeText({ view, progress }: Tracked, legend: MachineLegend): string {
+function placeText({ view, progress }: Tracked, legend: MachineLegend): string {
   const machines = progress.type === "reached" ? progress.machines : [];
   const [only] = machines;
   if (only === undefined) return "";

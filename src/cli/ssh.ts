@@ -1,40 +1,78 @@
 import { spawn } from "node:child_process";
 import { FleetError } from "../runtime/errors.ts";
 import { EXIT_FAILED } from "./exit-code.ts";
+import { parseHostPort, SSH_PORT, shellQuote } from "./remote.ts";
 
-export interface RemoteCommand {
-  readonly address: string;
+/** What the client's options say of ssh; all else is ~/.ssh/config's. */
+export interface SshOptions {
   readonly username: string | undefined;
+  readonly timeoutSeconds: number | undefined;
+  /** False: any key is accepted and none is kept. */
+  readonly strict: boolean;
+  readonly knownHostsFile: string | undefined;
+  readonly keyFile: string | undefined;
+  readonly tunnel: string | undefined;
+}
+
+export interface SshCommand {
+  readonly address: string;
   readonly port: number | undefined;
+  readonly forwardAgent: boolean;
+  /** A single word is for the remote shell to take apart; of several, each arrives as it is. None: a shell. */
   readonly command: readonly string[];
 }
 
-/** Runs a command with the system's own ssh, so that its keys, known hosts and configuration hold. Gives the remote exit status. */
-export function runOverSsh(remote: RemoteCommand): Promise<number> {
+/** Runs the system's own ssh on this terminal, so that keys, known hosts and ~/.ssh/config hold. Gives its exit status. */
+export function runSsh(options: SshOptions, command: SshCommand): Promise<number> {
   return new Promise((resolve, reject) => {
-    const child = spawn("ssh", sshArguments(remote), { stdio: "inherit" });
+    const child = spawn("ssh", sshArguments(options, command), { stdio: "inherit" });
     child.once("error", (error) =>
-      reject(
-        new FleetError("host-io", `cannot run ssh to ${remote.address}: ${error.message}`, {
-          cause: error,
-        }),
-      ),
+      reject(new FleetError("host-io", `cannot run ssh: ${error.message}`, { cause: error })),
     );
     child.once("close", (code) => resolve(code ?? EXIT_FAILED));
   });
 }
 
-/** The remote shell takes the words apart again, so each is quoted. */
-export function sshArguments(remote: RemoteCommand): readonly string[] {
+export function sshArguments(options: SshOptions, command: SshCommand): readonly string[] {
+  const { address, port, forwardAgent } = command;
+  const words = command.command;
   return [
-    ...(remote.username === undefined ? [] : ["-l", remote.username]),
-    ...(remote.port === undefined ? [] : ["-p", String(remote.port)]),
+    ...commonArguments(options),
+    ...(options.tunnel === undefined ? [] : ["-o", `ProxyCommand=${throughTunnel(options)}`]),
+    ...(port === undefined ? [] : ["-p", String(port)]),
+    ...(forwardAgent ? ["-A"] : []),
     "--",
-    remote.address,
-    remote.command.map(shellQuote).join(" "),
+    address,
+    ...(words.length === 1 ? words : words.length === 0 ? [] : [words.map(shellQuote).join(" ")]),
   ];
 }
 
-function shellQuote(word: string): string {
-  return /^[A-Za-z0-9_@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+function commonArguments(options: SshOptions): readonly string[] {
+  const { username, timeoutSeconds, strict, knownHostsFile, keyFile } = options;
+  const settings = [
+    ...(timeoutSeconds === undefined ? [] : [`ConnectTimeout=${Math.ceil(timeoutSeconds)}`]),
+    // The quotes are for ssh, which takes several files.
+    ...(knownHostsFile === undefined ? [] : [`UserKnownHostsFile="${knownHostsFile}"`]),
+    ...(strict
+      ? []
+      : ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR"]),
+  ];
+  return [
+    ...(username === undefined ? [] : ["-l", username]),
+    ...(keyFile === undefined ? [] : ["-i", keyFile]),
+    // The first value of an option counts.
+    ...settings.reverse().flatMap((setting) => ["-o", setting]),
+  ];
+}
+
+/** A shell runs it, after ssh has put in %h and %p. */
+function throughTunnel(options: SshOptions): string {
+  const { tunnel = "" } = options;
+  const host = parseHostPort(tunnel);
+  if (host === undefined) {
+    throw new FleetError("usage", `--tunnel ${tunnel}: expect host or host:port`);
+  }
+  const port = host.port === SSH_PORT ? [] : ["-p", String(host.port)];
+  const words = ["ssh", ...commonArguments(options), ...port];
+  return `${words.map(shellQuote).join(" ").replaceAll("%", "%%")} -W '[%h]:%p' -- ${shellQuote(host.host)}`;
 }

@@ -74,23 +74,24 @@ export class ClusterWatch {
   }
 
   /** Reads the units once; the first update has all of them. Throws when the registry is away. Whoever opened it closes it. */
-  async open(names: readonly string[], call: CallOptions = {}): Promise<UnitListener> {
-    const wanted = new Set(names);
-    const listener: Listener = new Listener(wanted, {
-      take: (dirty, told) => this.#update(dirty, told),
+  async open(names: readonly string[] | "all", call: CallOptions = {}): Promise<UnitListener> {
+    const listener: Listener = new Listener(names === "all" ? undefined : new Set(names), {
+      take: (dirty, told, all) => this.#update(dirty, told, all),
       close: () => this.#remove(listener),
     });
     this.#add(listener);
     try {
       const session = this.#session;
       await session?.ready(call.signal);
+      if (names === "all") this.#track((await this.#reader.unitNames(call)).names);
+      const wanted = listener.names ?? this.#units.keys();
       const fresh = [...wanted].filter((name) => this.#units.get(name)?.revision === undefined);
       if (fresh.length > 0) await this.#read(fresh, call);
+      listener.touch(wanted === listener.names ? wanted : [...this.#units.keys()]);
     } catch (error) {
       listener.close();
       throw error;
     }
-    listener.touch(wanted);
     // Also a listener of no units is told of the cluster.
     listener.wake();
     return listener;
@@ -98,30 +99,39 @@ export class ClusterWatch {
 
   #add(listener: Listener): void {
     this.#listeners.add(listener);
-    for (const name of listener.names) {
+    this.#track(listener.names ?? []);
+    for (const name of listener.names ?? []) {
       const unit = this.#units.get(name);
       if (unit !== undefined) unit.listeners += 1;
-      else {
-        this.#units.set(name, {
-          listeners: 1,
-          revision: undefined,
-          reading: 0,
-          missed: new Map(),
-        });
-      }
     }
     this.#session ??= this.#start();
   }
 
+  get #hasAll(): boolean {
+    for (const { names } of this.#listeners) if (names === undefined) return true;
+    return false;
+  }
+
+  #track(names: Iterable<string>): void {
+    for (const name of names) {
+      if (this.#units.has(name)) continue;
+      const unit = { listeners: 0, revision: undefined, reading: 0, missed: new Map() };
+      this.#units.set(name, unit);
+    }
+  }
+
   #remove(listener: Listener): void {
     if (!this.#listeners.delete(listener)) return;
-    for (const name of listener.names) {
+    for (const name of listener.names ?? []) {
       const unit = this.#units.get(name);
-      if (unit === undefined) continue;
-      unit.listeners -= 1;
-      if (unit.listeners > 0) continue;
-      this.#units.delete(name);
-      this.#table.forget(name);
+      if (unit !== undefined) unit.listeners -= 1;
+    }
+    if (!this.#hasAll) {
+      for (const name of listener.names ?? [...this.#units.keys()]) {
+        if (this.#units.get(name)?.listeners !== 0) continue;
+        this.#units.delete(name);
+        this.#table.forget(name);
+      }
     }
     if (this.#listeners.size > 0) return;
     this.#session?.end();
@@ -181,9 +191,11 @@ export class ClusterWatch {
     for (const id of present) this.#present.add(id);
     this.#leader = cluster.leader !== undefined;
     this.#setReachable(true);
+    const hasAll = this.#hasAll;
+    if (hasAll) this.#track((await this.#reader.unitNames({ ...call, revision })).names);
     const names = [...this.#units.keys()].filter((name) => {
       const unit = this.#units.get(name);
-      return unit !== undefined && (unit.revision !== undefined || unit.reading > 0);
+      return unit !== undefined && (hasAll || unit.revision !== undefined || unit.reading > 0);
     });
     if (names.length > 0) await this.#read(names, call);
     session.open();
@@ -225,10 +237,12 @@ export class ClusterWatch {
   #take(changes: readonly Change[]): void {
     const dirty = new Set<string>();
     let cluster = false;
+    const hasAll = this.#hasAll;
     for (const change of changes) {
       const key = change.type === "put" ? change.item.key : change.key;
       const name = unitOfKey(this.#keys, key);
       if (name !== undefined) {
+        if (hasAll && !this.#units.has(name)) this.#readNew(name);
         if (this.#takeUnit(name, key, change)) dirty.add(name);
         continue;
       }
@@ -242,12 +256,26 @@ export class ClusterWatch {
       if (this.#present.has(parsed.machineId) === present) continue;
       if (present) this.#present.add(parsed.machineId);
       else this.#present.delete(parsed.machineId);
+      cluster = true;
       for (const unit of this.#units.keys()) {
         if (this.#table.concerns(unit, parsed.machineId)) dirty.add(unit);
       }
     }
     if (cluster) for (const listener of this.#listeners) listener.wake();
     this.#announce(dirty);
+  }
+
+  /** A unit that came while somebody listens to all. */
+  #readNew(name: string): void {
+    this.#track([name]);
+    const session = this.#session;
+    const call = { signal: session?.signal, deadlineMs: PROBE_DEADLINE_MS };
+    void this.#read([name], call).catch((error: unknown) => {
+      if (!isFleetError(error) && session?.signal.aborted === false) throw error;
+      // Read at its next change, as one that came then.
+      this.#logger.debug("unit-unread", { unit: name, error: errorMessage(error) });
+      if (this.#units.get(name)?.listeners === 0) this.#units.delete(name);
+    });
   }
 
   #takeUnit(name: string, key: string, change: Change): boolean {
@@ -312,9 +340,12 @@ export class ClusterWatch {
   }
 
   /** Undefined when there is nothing new. */
-  #update(dirty: ReadonlySet<string>, told: Told): WatchUpdate | undefined {
+  #update(dirty: ReadonlySet<string>, told: Told, all: boolean): WatchUpdate | undefined {
     const clusterChanged = told.leader !== this.#leader || told.reachable !== this.#reachable;
-    if (dirty.size === 0 && !clusterChanged) return undefined;
+    const present = all ? [...this.#present].sort() : undefined;
+    const presentChanged = present !== undefined && present.join(" ") !== told.present;
+    if (dirty.size === 0 && !clusterChanged && !presentChanged) return undefined;
+    told.present = present?.join(" ");
     told.leader = this.#leader;
     told.reachable = this.#reachable;
     const units: UnitView[] = [];
@@ -327,7 +358,8 @@ export class ClusterWatch {
         units.push(unitView(facts, summary, this.#present));
       }
     }
-    return { units, gone, clusterChanged, leader: this.#leader, reachable: this.#reachable };
+    const state = { clusterChanged, leader: this.#leader, reachable: this.#reachable };
+    return { units, gone, ...(presentChanged ? { present } : {}), ...state };
   }
 }
 

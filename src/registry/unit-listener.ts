@@ -5,6 +5,8 @@ export interface WatchUpdate {
   readonly units: readonly UnitView[];
   /** Names asked for that do not exist (any more). */
   readonly gone: readonly string[];
+  /** Ids of the machines that are present, when that has changed; only for who listens to all. */
+  readonly present?: readonly string[];
   /** Whether `leader` or `reachable` are other than in the update before. */
   readonly clusterChanged: boolean;
   /** Whether an engine holds the lease. */
@@ -22,28 +24,31 @@ export interface UnitListener {
 export interface Told {
   leader: boolean | undefined;
   reachable: boolean | undefined;
+  /** Ids, joined. */
+  present: string | undefined;
 }
 
 export interface ListenerSource {
-  take(dirty: ReadonlySet<string>, told: Told): WatchUpdate | undefined;
+  take(dirty: ReadonlySet<string>, told: Told, all: boolean): WatchUpdate | undefined;
   close(): void;
 }
 
 export class Listener implements UnitListener {
-  readonly names: ReadonlySet<string>;
+  /** Undefined: all there are. */
+  readonly names: ReadonlySet<string> | undefined;
   readonly #watch: ListenerSource;
   #dirty = new Set<string>();
-  readonly #told: Told = { leader: undefined, reachable: undefined };
+  readonly #told: Told = { leader: undefined, reachable: undefined, present: undefined };
   #woken = false;
   #notify: (() => void) | undefined;
 
-  constructor(names: ReadonlySet<string>, watch: ListenerSource) {
+  constructor(names: ReadonlySet<string> | undefined, watch: ListenerSource) {
     this.names = names;
     this.#watch = watch;
   }
 
   touch(names: Iterable<string>): void {
-    for (const name of names) if (this.names.has(name)) this.#dirty.add(name);
+    for (const name of names) if (this.names?.has(name) ?? true) this.#dirty.add(name);
     if (this.#dirty.size > 0) this.wake();
   }
 
@@ -59,7 +64,7 @@ export class Listener implements UnitListener {
         this.#woken = false;
         const dirty = this.#dirty;
         this.#dirty = new Set();
-        const update = this.#watch.take(dirty, this.#told);
+        const update = this.#watch.take(dirty, this.#told, this.names === undefined);
         if (update !== undefined) return update;
       }
       await new Promise<void>((resolve) => {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { waitFor } from "../support/wait-for.ts";
@@ -308,8 +308,150 @@ test("status gives systemctl's exit status, journal passes its options", async (
   assert.deepEqual(await run("status", "shown"), [3, "status of shown.service\n", ""]);
   const [exit, out] = await run("journal", "-n", "5", "shown");
   assert.equal(exit, 0);
-  assert.match(out, /--unit=shown\.service\n--no-pager\n--lines=5\n--output=short\n/);
+  assert.match(out, / m1 app\[7\]: --unit=shown\.service --no-pager --lines=5 --output=json /);
+  assert.match(
+    (await run("journal", "--since", "-1h", "-p", "err", "-g", "a b", "-o", "cat", "shown"))[1],
+    /^--unit=shown\.service --no-pager --lines=all .* --since=-1h --priority=err --grep=a b\n$/,
+  );
   assert.match((await run("journal", "--machine", "9", "shown"))[2], /Machine 9 not found/);
+});
+
+test("journals of several units, also of a pattern and a template, come with their source", async () => {
+  const template = await file("said@.service");
+  await run("submit", template);
+  await run("start", "said@1", "said@2");
+  for (const args of [["said@1", "said@2"], ["said@*"], ["said@"], ["said@{1..2}"]]) {
+    const [exit, out, err] = await run("journal", "-o", "cat", ...args);
+    assert.deepEqual([exit, err], [0, ""]);
+    const sources = out.split("\n").map((line) => line.split(" | ")[0]);
+    assert.deepEqual(sources.sort(), ["", "said@1.service@1111aaaa", "said@2.service@1111aaaa"]);
+  }
+  assert.deepEqual(await run("journal", "nothing@*"), [
+    3,
+    "",
+    "No unit is, or was, named nothing@*\n",
+  ]);
+});
+
+test("a pattern stands for all units it matches, a directory for its files, - for standard input", async () => {
+  const folder = dirname(await file("kept/one.service"));
+  await file("kept/two.service");
+  await file("kept/notes.txt");
+  assert.deepEqual(
+    (await run("submit", folder))[1],
+    "Unit one.service inactive\nUnit two.service inactive\n",
+  );
+  const content = await readFile(join(folder, "one.service"), "utf8");
+  const stdin = (text: string) => ({ readIn: async () => text });
+  const piped = await cluster.runWith(stdin(content), "submit", "--name", "three", "-");
+  assert.deepEqual(piped, { exit: 0, out: "Unit three.service inactive\n", err: "" });
+  const destroyed = await cluster.runWith(stdin("one\ntwo.service\n"), "destroy", "-");
+  assert.equal(destroyed.out, "Destroyed one.service\nDestroyed two.service\n");
+  assert.equal((await run("destroy", "thre?"))[1], "Destroyed three.service\n");
+  assert.deepEqual(await run("destroy", "thre?"), [3, "", "Unit thre? not found\n"]);
+});
+
+test("diff shows what --replace would change, and exits 1 if anything", async () => {
+  const path = await file("changed.service");
+  await run("submit", path);
+  assert.deepEqual(await run("diff", path), [0, "", ""]);
+  await writeFile(path, `${await readFile(path, "utf8")}Nice=5\n`);
+  const [exit, out] = await run("diff", path);
+  assert.equal(exit, 1);
+  assert.match(
+    out,
+    /^--- registry\/changed.service\n\+\+\+ .*changed.service\n@@ -\d,\d \+\d,\d @@\n[\s\S]*\n\+Nice=5\n$/,
+  );
+});
+
+test("-o json gives a list of results", async () => {
+  const path = await file("told.service");
+  const [exit, out] = await run("start", "-o", "json", path);
+  assert.equal(exit, 0);
+  assert.deepEqual(JSON.parse(out), [
+    {
+      unit: "told.service",
+      outcome: "done",
+      state: "launched",
+      machines: [M1],
+      message: `Unit told.service launched on ${HERE}`,
+    },
+  ]);
+  const [missing, list] = await run("stop", "-o", "json", "told", "absent");
+  assert.equal(missing, 3);
+  assert.deepEqual(
+    JSON.parse(list).map((one: { unit: string; outcome: string }) => [one.unit, one.outcome]),
+    [
+      ["absent.service", "not-found"],
+      ["told.service", "done"],
+    ],
+  );
+});
+
+test("kill, reload and reset-failed go to the machine that has the unit", async () => {
+  await run("start", await file("acted.service"));
+  assert.deepEqual(await run("kill", "-s", "hup", "acted"), [
+    0,
+    `Unit acted.service signalled on ${HERE}\n`,
+    "",
+  ]);
+  assert.equal((await run("reload", "acted"))[0], 0);
+  assert.equal((await run("reset-failed", "absent"))[0], 3);
+  assert.match((await run("kill", "-s", "SIGNOPE", "acted"))[2], /no such signal/);
+});
+
+test("events are told as they happen", async () => {
+  const end = new AbortController();
+  const lines: string[] = [];
+  const told = cluster.runWith(
+    {
+      signal: end.signal,
+      writeOut: (text) => {
+        lines.push(JSON.parse(String(text)));
+      },
+    },
+    ...["events", "-o", "json", "lived*"],
+  );
+  const path = await file("lived.service");
+  const hear = (event: string) =>
+    waitFor({
+      what: `${event} is told`,
+      deadlineMs: 20_000,
+      everyMs: 10,
+      look: async () => lines.map((line) => Object(line).event),
+      until: (seen) => seen.includes(event),
+    });
+  // Until it listens, units may come and go unheard.
+  for (;;) {
+    await run("start", path);
+    await run("destroy", "lived");
+    if (lines.length > 0) break;
+  }
+  await hear("destroyed");
+  const kinds = new Set(lines.map((line) => Object(line).event));
+  assert.ok(
+    ["submitted", "placed", "state"].some((kind) => kinds.has(kind)),
+    [...kinds].join(),
+  );
+  end.abort();
+  assert.equal((await told).exit, 0);
+});
+
+test("a shell is offered commands, options, units and machines", async () => {
+  const offered = async (...words: readonly string[]) => {
+    const [exit, out] = await run("__complete", "--", ...words);
+    assert.equal(exit, 0);
+    return out.split("\n");
+  };
+  await run("submit", await file("offered.service"));
+  assert.ok((await offered("sta")).includes("status"));
+  assert.ok((await offered("list-units", "--no")).includes("--no-legend"));
+  assert.ok((await offered("stop", "off")).includes("offered.service"));
+  assert.ok((await offered("start", "off")).includes(":files"));
+  assert.ok((await offered("status", "--machine", "")).includes(M1));
+  assert.ok((await offered("ssh", "--unit=")).includes("--unit=offered.service"));
+  assert.deepEqual((await offered("list-units", "-o", "")).slice(0, 2), ["table", "json"]);
+  assert.ok((await offered("completion", "")).includes("fish"));
 });
 
 test("a machine that is away is forgotten by the beginning of its id, a present one is not", async () => {

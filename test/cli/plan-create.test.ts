@@ -78,7 +78,7 @@ test("an instance's own drop-ins are sent, though the registry has its template"
     [source("a@1.service", { template: manifest, shared: NEW })],
     [stored],
   );
-  assert.match(changed.errors[0] ?? "", /^Unit a@\.service in registry differs/);
+  assert.match(changed.errors[0]?.error ?? "", /^Unit a@\.service in registry differs/);
 });
 
 test("a unit that is sent leniently comes with a warning for each thing passed over", () => {
@@ -98,10 +98,13 @@ test("what is neither on disk nor in the registry is not found, and nothing is s
     source("c@1.service"),
   ]);
   assert.equal(result.exit, 3);
-  assert.deepEqual(result.errors, [
-    "Error creating units: unable to find Unit(b.service) in Registry or on filesystem",
-    "Error creating units: failed getting Unit(c@1.service) from template: unable to find template Unit(c@.service) in Registry or on filesystem",
-  ]);
+  assert.deepEqual(
+    result.errors.map(({ error }) => error),
+    [
+      "Error creating units: unable to find Unit(b.service) in Registry or on filesystem",
+      "Error creating units: failed getting Unit(c@1.service) from template: unable to find template Unit(c@.service) in Registry or on filesystem",
+    ],
+  );
 });
 
 test("submit of an equal file does nothing and says nothing", () => {
@@ -111,7 +114,13 @@ test("submit of an equal file does nothing and says nothing", () => {
     [registered("a.service", "launched")],
   );
   assert.deepEqual(
-    [result.exit, result.errors, result.warnings, result.notes, result.changes],
+    [
+      result.exit,
+      result.errors.map(({ error }) => error),
+      result.warnings,
+      result.notes,
+      result.changes,
+    ],
     [0, [], [], [], []],
   );
 });
@@ -127,10 +136,13 @@ test("submit refuses the whole command when files differ, naming all of them", (
     [registered("a.service", "inactive"), registered("b@1.service", "inactive")],
   );
   assert.equal(result.exit, 1);
-  assert.deepEqual(result.errors, [
-    "Unit a.service in registry differs from local unit file units/a.service. Add --replace to override.",
-    "Unit b@1.service in registry differs from local template unit file units/b@.service. Add --replace to override.",
-  ]);
+  assert.deepEqual(
+    result.errors.map(({ error }) => error),
+    [
+      "Unit a.service in registry differs from local unit file units/a.service. Add --replace to override.",
+      "Unit b@1.service in registry differs from local template unit file units/b@.service. Add --replace to override.",
+    ],
+  );
 });
 
 test("drop-ins count as content", () => {
@@ -214,7 +226,7 @@ test("--replace without a file is refused", () => {
   const units = [registered("a.service", "inactive")];
   const result = plan("start", [source("a.service")], units, { replace: true });
   assert.deepEqual(
-    [result.exit, result.errors],
+    [result.exit, result.errors.map(({ error }) => error)],
     [1, ["Error creating units: units/a.service: no such file or directory"]],
   );
 });
@@ -225,13 +237,17 @@ test("load leaves a launched unit launched and says what to use", () => {
     [source("a.service", { own: OLD })],
     [registered("a.service", "launched")],
   );
-  assert.deepEqual([result.exit, result.errors], [1, ["Unit a.service is launched; use stop"]]);
+  assert.deepEqual(
+    [result.exit, result.errors.map(({ error }) => error)],
+    [1, ["Unit a.service is launched; use stop"]],
+  );
 });
 
 test("a template can be submitted but not started, a bad name not even submitted", () => {
   assert.equal(plan("submit", [source("a@.service", { own: OLD })]).exit, 0);
-  assert.deepEqual(plan("start", [source("a@.service", { own: OLD })]).errors, [
-    'Error starting units: cannot activate template "a@.service"',
-  ]);
+  assert.deepEqual(
+    plan("start", [source("a@.service", { own: OLD })]).errors.map(({ error }) => error),
+    ['Error starting units: cannot activate template "a@.service"'],
+  );
   assert.equal(plan("submit", [source("a b.service", { own: OLD })]).exit, 2);
 });

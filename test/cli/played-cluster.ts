@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { processUnitLogs } from "../../src/api/process-unit-logs.ts";
 import { type Api, startApi } from "../../src/api/server.ts";
+import type { Terminal } from "../../src/cli/terminal.ts";
 import { previewPlan } from "../../src/engine/preview.ts";
 import { type EmbeddedStore, openEmbeddedStore } from "../../src/registry/embedded-store.ts";
 import { type Keys, makeKeys } from "../../src/registry/keys.ts";
@@ -33,6 +34,11 @@ export type Behaviour = {
   readonly idle?: boolean;
 };
 
+/** Says of each unit what it was asked; nothing of those that are called absent. */
+const FAKE_JOURNALCTL = `all=$*; for word; do case $word in --unit=absent*) ;; --unit=*)
+  printf '{"MESSAGE":"%s","_SYSTEMD_UNIT":"%s","__REALTIME_TIMESTAMP":"1000000","__CURSOR":"c","_HOSTNAME":"m1","_COMM":"app","_PID":"7"}\\n' "$all" "\${word#--unit=}"
+esac; done`;
+
 /** The real API on the embedded store, with engine and machines played by writing their records. */
 export class PlayedCluster {
   readonly directory: string;
@@ -62,7 +68,7 @@ export class PlayedCluster {
           act: async () => {},
         },
         logs: processUnitLogs({
-          journalctl: ["printf", "%s\\n"],
+          journalctl: ["sh", "-c", FAKE_JOURNALCTL, "journalctl"],
           systemctl: ["sh", "-c", "echo status of $5; exit 3", "systemctl"],
         }),
         previewPlan,
@@ -105,6 +111,14 @@ export class PlayedCluster {
     return runCli(args, { FLEETCTL_ENDPOINT: `unix://${join(this.directory, "fleet.sock")}` });
   }
 
+  runWith(terminal: Partial<Terminal>, ...args: readonly string[]): Promise<CliResult> {
+    return runCli(
+      args,
+      { FLEETCTL_ENDPOINT: `unix://${join(this.directory, "fleet.sock")}` },
+      terminal,
+    );
+  }
+
   async write(...operations: readonly Operation[]): Promise<void> {
     await this.store.transact({ comparisons: [], operations });
   }
@@ -129,7 +143,12 @@ export class PlayedCluster {
       leaving: false,
       ...change,
     };
-    await this.write({ type: "put", key: this.keys.machine(id), value: encodeRecord(record) });
+    const { address, bootId } = record;
+    const roster = { firstSeenMs: 0, lastBootMs: 0, bootId, address };
+    await this.write(
+      { type: "put", key: this.keys.machine(id), value: encodeRecord(record) },
+      { type: "put", key: this.keys.roster(id), value: encodeRecord(roster) },
+    );
   }
 
   /** Its presence ends; what it was assigned stays. */

@@ -27,7 +27,7 @@ for (const [args, exit, expected] of [
   ["cat a b", 2, /too many arguments/],
   ["--endpoint /run/fleet.sock list-units", 2, /URL scheme undefined/],
   ["--endpoint unix://run/fleet.sock list-units", 2, /host "run" with scheme "unix"/],
-  ["--tunnel host list-units", 2, /ssh -N -L/],
+  ["--tunnel host:port list-units", 2, /expect host or host:port/],
   ["--driver etcd list-units", 2, /there is only the API/],
   ["--ca-file /nonexistent --endpoint https://h:1 list-units", 2, /cannot read the TLS file/],
 ] as readonly Row[]) {
@@ -70,7 +70,9 @@ for (const args of [[], ["help"], ["--help"], ["-h"], ["--h"]]) {
   test(`fleetctl-ts ${args.join(" ")}: help with every command, exit 0`, async () => {
     const result = await runCli(args);
     assert.equal(result.exit, 0);
-    for (const { name } of COMMANDS) assert.ok(result.out.includes(`\n  ${name} `), name);
+    for (const { name, hidden } of COMMANDS) {
+      assert.equal(result.out.includes(`\n  ${name} `), hidden !== true, name);
+    }
   });
 }
 
@@ -83,8 +85,10 @@ for (const { name, examples } of COMMANDS) {
 
   test(`the examples of ${name} are understood`, async () => {
     for (const example of examples) {
-      // A file that does not exist and a daemon that does not run, but no usage error.
-      assert.equal((await runCli(example.split(" "), NOWHERE)).exit, 1, example);
+      // Files that do not exist and a daemon that does not run, but no usage error.
+      const [command = ""] = example.split(/ [<>|] /);
+      const { err } = await runCli(command.split(" "), NOWHERE);
+      assert.doesNotMatch(err, /unknown|missing|too many|choices|It takes|ambiguous/, example);
     }
   });
 }

@@ -1,4 +1,6 @@
 import { runCommandLine } from "../../src/cli/program.ts";
+import { openSsh2Remote } from "../../src/cli/ssh2-remote.ts";
+import type { Terminal } from "../../src/cli/terminal.ts";
 import { systemClock } from "../../src/runtime/system-clock.ts";
 
 export interface CliResult {
@@ -11,6 +13,7 @@ export interface CliResult {
 export async function runCli(
   args: readonly string[],
   environment: Readonly<Record<string, string>> = {},
+  terminal: Partial<Terminal> = {},
 ): Promise<CliResult> {
   let out = "";
   let err = "";
@@ -24,6 +27,13 @@ export async function runCli(
       err += text;
     },
     width: undefined,
+    drained: async () => {},
+    readIn: async () => "",
+    pipeIn: (socket) => socket.end(),
+    ask: async () => undefined,
+    openRemote: openSsh2Remote,
+    signal: new AbortController().signal,
+    ...terminal,
   });
   return { exit, out, err };
 }

@@ -107,20 +107,51 @@ test("worstExit() ranks failed over timed out over not found", () => {
   assert.equal(worstExit([0, 255]), 255);
 });
 
-test("sshArguments() quotes each word for the remote shell", () => {
+const SSH = {
+  username: undefined,
+  timeoutSeconds: undefined,
+  strict: true,
+  knownHostsFile: undefined,
+  keyFile: undefined,
+  tunnel: undefined,
+};
+
+test("sshArguments() quotes each of several words for the remote shell, and leaves a single one to it", () => {
+  const here = { address: "10.0.0.1", port: undefined, forwardAgent: false };
   const command = ["journalctl", "--unit", "a@it's $HOME.service", ""];
-  assert.deepEqual(sshArguments({ address: "10.0.0.1", username: "core", port: 2222, command }), [
-    "-l",
-    "core",
-    "-p",
-    "2222",
+  assert.deepEqual(sshArguments(SSH, { ...here, command }), [
     "--",
     "10.0.0.1",
     `journalctl --unit 'a@it'\\''s $HOME.service' ''`,
   ]);
-  assert.deepEqual(
-    sshArguments({ address: "h", username: undefined, port: undefined, command: ["true"] }),
-    ["--", "h", "true"],
+  assert.deepEqual(sshArguments(SSH, { ...here, command: ["ps ax | wc -l"] }), [
+    "--",
+    "10.0.0.1",
+    "ps ax | wc -l",
+  ]);
+  assert.deepEqual(sshArguments(SSH, { ...here, command: [] }), ["--", "10.0.0.1"]);
+});
+
+test("sshArguments() maps the client's options, and goes through the tunnel", () => {
+  const options = {
+    username: "core",
+    timeoutSeconds: 2.5,
+    strict: true,
+    knownHostsFile: "/a b",
+    keyFile: "/key",
+    tunnel: "gate:2222",
+  };
+  const command = { address: "10.0.0.1", port: 22, forwardAgent: true, command: [] };
+  const own = ["-l", "core", "-i", "/key", "-o", 'UserKnownHostsFile="/a b"', "-o"];
+  assert.deepEqual(sshArguments(options, command), [
+    ...[...own, "ConnectTimeout=3"],
+    "-o",
+    `ProxyCommand=ssh -l core -i /key -o 'UserKnownHostsFile="/a b"' -o ConnectTimeout=3 -p 2222 -W '[%h]:%p' -- gate`,
+    ...["-p", "22", "-A", "--", "10.0.0.1"],
+  ]);
+  const lax = sshArguments({ ...SSH, strict: false }, { ...command, forwardAgent: false });
+  assert.ok(
+    lax.includes("StrictHostKeyChecking=no") && lax.includes("UserKnownHostsFile=/dev/null"),
   );
 });
 

@@ -2,11 +2,12 @@ import type { Goal } from "../../cluster/progress.ts";
 import { isFleetError } from "../../runtime/errors.ts";
 import { templateOf } from "../../units/unit-name.ts";
 import { type CommandOptions, type CommandRun, type Context, fetchLegend } from "../context.ts";
-import { EXIT_DONE, EXIT_FAILED, EXIT_USAGE, worstExit } from "../exit-code.ts";
+import { EXIT_DONE, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE, worstExit } from "../exit-code.ts";
 import { ApiError } from "../http-client.ts";
 import { type CreateVerb, DESIRED_OF_VERB, planCreate } from "../plan-create.ts";
-import { type DoneResult, placeText, reach, reportApplied } from "../reach.ts";
-import { readSources, type UnitSource } from "../unit-source.ts";
+import { type DoneResult, reach, reportApplied, tellReached, tellTriggered } from "../reach.ts";
+import { sourcesOf } from "../source-arguments.ts";
+import type { UnitSource } from "../unit-source.ts";
 import type { Tracked } from "../wait-tracker.ts";
 
 export const submit: CommandRun = (context, args, options) =>
@@ -29,18 +30,25 @@ async function create(command: {
   readonly options: Parameters<CommandRun>[2];
 }): Promise<number> {
   const { context, verb, options } = command;
-  const sources = await readSourcesOrSay(context, command.args, options);
+  const templates = verb === "submit";
+  const sources = await readSourcesOrSay(context, command.args, { ...options, templates });
   if (sources === undefined) return EXIT_FAILED;
   const registered = await context.client.unitsNamed(namesToLookUp(sources));
   const plan = planCreate({ verb, replace: options.replace === true, sources, registered });
-  for (const error of plan.errors) context.err(error);
+  for (const { unit, exit, error } of plan.errors) {
+    context.tell({
+      unit,
+      outcome: exit === EXIT_NOT_FOUND ? "not-found" : "refused",
+      message: error,
+    });
+  }
   if (plan.exit !== EXIT_DONE) return plan.exit;
   for (const warning of plan.warnings) context.err(warning);
-  for (const note of plan.notes) context.out(note);
+  if (!context.json) for (const note of plan.notes) context.out(note);
   const [results, legend] = await Promise.all([
     context.client.apply(plan.changes).catch((error: unknown) => {
       if (!(error instanceof ApiError) || error.status !== 400) throw error;
-      context.err(`Error creating units: ${error.message}`);
+      context.tell({ outcome: "refused", message: `Error creating units: ${error.message}` });
     }),
     fetchLegend(context),
   ]);
@@ -48,11 +56,13 @@ async function create(command: {
   if (results === undefined) return EXIT_USAGE;
   const { exit, done } = reportApplied(context, results, DOING[verb]);
   if (verb === "submit") {
-    for (const { name } of done) context.out(`Unit ${name} inactive`);
+    for (const { name } of done) {
+      context.tell({ unit: name, outcome: "done", message: `Unit ${name} inactive` });
+    }
     return exit;
   }
   if (options.block === false) {
-    for (const { name } of done) context.out(`Triggered unit ${name} ${verb}`);
+    tellTriggered(context, done, verb);
     return exit;
   }
   const unchanged = new Set(
@@ -66,8 +76,8 @@ async function create(command: {
     awayEnds: false,
     onReached: (unit) => {
       // As it was before: nothing to tell, like fleetctl.
-      if (unchanged.has(unit.goal.name)) return;
-      context.out(`Unit ${unit.goal.name} ${DESIRED_OF_VERB[verb]}${placeText(unit, legend)}`);
+      if (unchanged.has(unit.goal.name) && !context.json) return;
+      tellReached(context, unit, { word: DESIRED_OF_VERB[verb], legend });
     },
     outlook: outlookOfStart,
   });
@@ -85,13 +95,19 @@ export function goalsOf(
   });
 }
 
+function stayText({ name, state }: Tracked["goal"]): string {
+  const verb = state === "loaded" ? "loaded" : "started";
+  return `it stays wanted and is ${verb} as soon as that is possible (fleetctl-ts unload ${name} takes it back)`;
+}
+
 /** Where to look, or what becomes of the unit without anybody's doing. */
 export function outlookOfStart({ goal, progress }: Tracked): string | undefined {
   switch (progress.type) {
     case "blocked":
+      return `${stayText(goal)}; why, machine by machine: fleetctl-ts explain ${goal.name}`;
     case "waiting":
     case "away":
-      return `it stays wanted and is ${goal.state === "loaded" ? "loaded" : "started"} as soon as that is possible (fleetctl-ts unload ${goal.name} takes it back)`;
+      return stayText(goal);
     case "failed":
       return progress.failure.type === "start"
         ? `look further with: fleetctl-ts journal ${goal.name}; try again with: fleetctl-ts restart ${goal.name}`
@@ -101,13 +117,13 @@ export function outlookOfStart({ goal, progress }: Tracked): string | undefined 
   }
 }
 
-async function readSourcesOrSay(
+export async function readSourcesOrSay(
   context: Context,
   args: readonly string[],
-  options: CommandOptions,
+  options: CommandOptions & { readonly templates: boolean },
 ): Promise<readonly UnitSource[] | undefined> {
   try {
-    return await readSources(args, options);
+    return await sourcesOf(context, args, options);
   } catch (error) {
     if (!isFleetError(error, "host-io")) throw error;
     context.err(`Error creating units: ${error.message}`);
@@ -115,7 +131,7 @@ async function readSourcesOrSay(
   }
 }
 
-function namesToLookUp(sources: readonly UnitSource[]): readonly string[] {
+export function namesToLookUp(sources: readonly UnitSource[]): readonly string[] {
   const names = sources.flatMap(({ name }) => [name, templateOf(name) ?? name]);
   return [...new Set(names)];
 }

@@ -1,7 +1,7 @@
 import type { UnitChange } from "../../api/protocol.ts";
 import { type CommandRun, fetchLegend } from "../context.ts";
 import { EXIT_DONE, EXIT_FAILED, worstExit } from "../exit-code.ts";
-import { placeText, reach, reportApplied } from "../reach.ts";
+import { reach, reportApplied, tellReached, tellTriggered } from "../reach.ts";
 import { goalsOf, outlookOfStart } from "./create.ts";
 import { findUnits } from "./withdraw.ts";
 
@@ -9,7 +9,10 @@ import { findUnits } from "./withdraw.ts";
 export const restart: CommandRun = async (context, args, options) => {
   const { units, exit } = await findUnits(context, args);
   const inactive = units.filter(({ desired }) => desired === "inactive");
-  for (const { name } of inactive) context.err(`Unable to restart unit ${name} in state inactive`);
+  for (const { name: unit } of inactive) {
+    const message = `Unable to restart unit ${unit} in state inactive`;
+    context.tell({ unit, outcome: "failed", message });
+  }
   const changes = units
     .filter(({ desired }) => desired !== "inactive")
     .map(
@@ -25,7 +28,7 @@ export const restart: CommandRun = async (context, args, options) => {
   const { exit: appliedExit, done } = reportApplied(context, results, "restarting");
   const exits = [exit, appliedExit, inactive.length === 0 ? EXIT_DONE : EXIT_FAILED];
   if (options.block === false) {
-    for (const { name } of done) context.out(`Triggered unit ${name} restart`);
+    tellTriggered(context, done, "restart");
     return worstExit(exits);
   }
   const started = new Set(units.filter(({ desired }) => desired === "loaded").map((u) => u.name));
@@ -35,8 +38,8 @@ export const restart: CommandRun = async (context, args, options) => {
     legend,
     awayEnds: false,
     onReached: (unit) => {
-      const verb = started.has(unit.goal.name) ? "launched" : "restarted";
-      context.out(`Unit ${unit.goal.name} ${verb}${placeText(unit, legend)}`);
+      const word = started.has(unit.goal.name) ? "launched" : "restarted";
+      tellReached(context, unit, { word, legend });
     },
     outlook: outlookOfStart,
   });

@@ -1,10 +1,10 @@
 import type { UnitChange } from "../../api/protocol.ts";
 import type { MachineLegend } from "../../cluster/reason-text.ts";
 import type { UnitView } from "../../cluster/views.ts";
-import { mangleUnitName } from "../../units/unit-name.ts";
 import { type CommandOptions, type CommandRun, type Context, fetchLegend } from "../context.ts";
 import { EXIT_DONE, EXIT_FAILED, EXIT_NOT_FOUND, worstExit } from "../exit-code.ts";
-import { placeText, reach, reportApplied, reportNotFound } from "../reach.ts";
+import { reach, reportApplied, reportNotFound, tellReached, tellTriggered } from "../reach.ts";
+import { lookUpUnits } from "../unit-arguments.ts";
 import type { Tracked } from "../wait-tracker.ts";
 import { goalsOf } from "./create.ts";
 
@@ -13,21 +13,19 @@ export async function findUnits(
   context: Context,
   args: readonly string[],
 ): Promise<{ readonly units: readonly UnitView[]; readonly exit: number }> {
-  const names = [...new Set(args.map(mangleUnitName))];
-  const found = await context.client.unitsNamed(names);
-  const missing = names.filter((name) => !found.has(name));
+  const { units, missing } = await lookUpUnits(context, args);
   for (const name of missing) reportNotFound(context, name);
-  return {
-    units: names.flatMap((name) => found.get(name) ?? []),
-    exit: missing.length === 0 ? EXIT_DONE : EXIT_NOT_FOUND,
-  };
+  return { units, exit: missing.length === 0 ? EXIT_DONE : EXIT_NOT_FOUND };
 }
 
 /** Decided by what is wanted, not by what machines have done: what could not be placed can be taken back too. */
 export const stop: CommandRun = async (context, args, options) => {
   const { units, exit } = await findUnits(context, args);
   const inactive = units.filter(({ desired }) => desired === "inactive");
-  for (const { name } of inactive) context.err(`Unable to stop unit ${name} in state inactive`);
+  for (const { name: unit } of inactive) {
+    const message = `Unable to stop unit ${unit} in state inactive`;
+    context.tell({ unit, outcome: "failed", message });
+  }
   const exits = [exit, inactive.length === 0 ? EXIT_DONE : EXIT_FAILED];
   exits.push(
     await withdraw({
@@ -85,7 +83,8 @@ async function withdraw(command: {
   const { exit, done } = reportApplied(context, results, verb.doing);
   const changed = new Set(done.filter(({ type }) => type !== "unchanged").map(({ name }) => name));
   if (options.block === false) {
-    for (const name of changed) context.out(`Triggered unit ${name} ${verb.name}`);
+    const triggered = done.filter(({ name }) => changed.has(name));
+    tellTriggered(context, triggered, verb.name);
     return exit;
   }
   const { exit: reachedExit, pending } = await reach(context, {
@@ -94,13 +93,14 @@ async function withdraw(command: {
     legend,
     awayEnds: true,
     onReached: (unit) => {
-      if (!changed.has(unit.goal.name)) return;
-      context.out(`Unit ${unit.goal.name} ${verb.word}${placeText(unit, legend)}`);
+      if (!changed.has(unit.goal.name) && !context.json) return;
+      tellReached(context, unit, { word: verb.word, legend });
     },
     outlook: (unit) => outlookOfWithdrawal(unit, `it is ${verb.past}`),
   });
   const failed = pending.map(({ goal }) => goal.name);
   const succeeded = [...changed].filter((name) => !failed.includes(name));
+  if (context.json) return worstExit([exit, reachedExit]);
   if (succeeded.length > 0 || failed.length === 0) {
     context.err(`Successfully ${verb.past} units [${succeeded.join(" ")}].`);
   }
@@ -134,7 +134,7 @@ export const destroy: CommandRun = async (context, args, options) => {
   exits.push(reportApplied(context, refused, "destroying").exit);
   const destroyed = new Set(results.filter(({ type }) => type !== "refused").map((r) => r.name));
   for (const unit of units.filter(({ name }) => destroyed.has(name))) {
-    context.out(`Destroyed ${unit.name}`);
+    context.tell({ unit: unit.name, outcome: "done", message: `Destroyed ${unit.name}` });
     tellAwayHolders(context, unit, legend);
   }
   return worstExit(exits);

@@ -143,6 +143,9 @@ class Search {
     if (machine === undefined || !isPresent(machine)) return undefined;
     switch (own.type) {
       case "machine-id-differs":
+      case "machine-id-excluded":
+      case "failed-there":
+      case "fencing-too-slow":
       case "peer-elsewhere":
       case "leaving":
       case "away":
@@ -159,7 +162,8 @@ class Search {
       case "name-taken":
         this.#assume({ kind: "state", machineId, unit: subject, value: undefined });
         return { type: "free-name", machineId, unit: subject };
-      default:
+      case "no-room":
+      case "too-many-instances":
         return this.#evictionStep(machine, reason);
     }
   }

@@ -42,6 +42,8 @@ export async function previewChanges(
   const results: ApplyResult[] = [];
   for (const checked of changes) {
     const { name } = checked.change;
+    // Also what stays as it is: the asker wants to know where.
+    dirty.units.add(name);
     const current = currentUnit(cluster, name);
     const decision = await decide(checked, current, readTemplate);
     if (decision.type === "done") {

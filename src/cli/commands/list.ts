@@ -1,10 +1,11 @@
-import { blockedText } from "../../cluster/reason-text.ts";
+import { blockedPhrase } from "../../cluster/reason-text.ts";
 import type { UnitView } from "../../cluster/views.ts";
 import {
   chosenColumns,
   compareText,
   MACHINE_FIELDS,
   machineColumns,
+  machineIdText,
   makeLegend,
   type TableOptions,
   UNIT_FIELDS,
@@ -26,6 +27,13 @@ export const listMachines: CommandRun = async (context, _args, options) => {
   const shown = machines.filter(({ present }) => present || options.all === true);
   print(context, options, { columns: chosen, rows: shown, json: shown });
   if (options.legend !== false && options.output !== "json") {
+    for (const { id, address, ...marks } of shown) {
+      const set = (["leaving", "draining", "cordoned"] as const).filter((mark) => marks[mark]);
+      if (set.length === 0) continue;
+      context.err(
+        `Machine ${machineIdText(id, options.full === true)}/${address} is ${set.join(" and ")}`,
+      );
+    }
     const { singleMachine, registry } = await context.client.cluster();
     if (singleMachine) context.err(`single machine: ${registry}`);
   }
@@ -103,9 +111,7 @@ function tellBlocked(
   if (options.legend === false || options.output === "json") return;
   const blocked = shown.units.filter((unit) => unit.blocked.length > 0);
   for (const unit of blocked.slice(0, REASONS_SHOWN_MAX)) {
-    context.err(
-      `Unit ${unit.name} cannot be placed: ${blockedText(unit.blocked, shown.table.legend)}`,
-    );
+    context.err(`Unit ${unit.name} ${blockedPhrase(unit.blocked, shown.table.legend)}`);
   }
   const more = blocked.length - REASONS_SHOWN_MAX;
   if (more > 0)

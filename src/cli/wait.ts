@@ -1,3 +1,4 @@
+import type { WatchLine } from "../api/protocol.ts";
 import type { Goal } from "../cluster/progress.ts";
 import type { MachineLegend } from "../cluster/reason-text.ts";
 import { backoffMs } from "../runtime/backoff.ts";
@@ -54,7 +55,15 @@ export async function waitFor(
   const stopRedrawing = redraw(context, tracker, options.legend);
   try {
     step();
-    await followWatch(context, { goals, tracker, step, signal: end.signal });
+    const onLine = (line: WatchLine) => {
+      tracker.line(line, clock.monotonicMs());
+      step();
+    };
+    await followWatch(context, {
+      names: goals.map(({ name }) => name),
+      onLine,
+      signal: end.signal,
+    });
   } finally {
     cancelStep?.();
     stopRedrawing();
@@ -63,18 +72,17 @@ export async function waitFor(
   return { pending: tracker.pending, timedOut: tracker.isOver(clock.monotonicMs()) };
 }
 
-async function followWatch(
+/** Tells of every line until `signal` aborts; a daemon that restarts meanwhile is waited for. */
+export async function followWatch(
   context: Context,
   options: {
-    readonly goals: readonly Goal[];
-    readonly tracker: WaitTracker;
-    readonly step: () => void;
+    readonly names: readonly string[];
+    readonly onLine: (line: WatchLine) => void;
     readonly signal: AbortSignal;
   },
 ): Promise<void> {
   const { clock, client } = context;
-  const { signal, tracker, step } = options;
-  const names = options.goals.map(({ name }) => name);
+  const { signal, names, onLine } = options;
   for (let failures = 0; !signal.aborted; ) {
     const connection = new AbortController();
     const cut = () => connection.abort();
@@ -85,8 +93,7 @@ async function followWatch(
         cancelSilence();
         cancelSilence = clock.setTimer(SILENCE_MAX_MS, cut);
         failures = 0;
-        tracker.line(line, clock.monotonicMs());
-        step();
+        onLine(line);
         if (signal.aborted) break;
       }
     } catch (error) {

@@ -23,12 +23,14 @@ import { templateOf } from "../../src/units/unit-name.ts";
  */
 export class Oracle {
   readonly #read: RequirementsReader;
-  readonly #records = new Map<string, FactValue<object>>();
+  /** Kind -> machine, empty where there is none -> unit, manifest or machine. */
+  readonly #records = new Map<string, Map<string, Map<string, FactValue<object>>>>();
   readonly #units = new Set<string>();
   readonly #machines = new Set<string>();
   /** Machine -> units that a placement, an assignment or a state names there. */
   readonly #on = new Map<string, Set<string>>();
-  readonly #requirements = new Map<string, Requirements | undefined>();
+  /** Unit -> manifest. */
+  readonly #requirements = new Map<string, Map<string, Requirements | undefined>>();
   readonly #lost: ReadonlySet<string>;
 
   constructor(read: RequirementsReader, options: { readonly lost: ReadonlySet<string> }) {
@@ -38,20 +40,30 @@ export class Oracle {
 
   apply(fact: ClusterFact): void {
     const before = fact.kind === "placement" ? this.#placedOn(fact.unit) : undefined;
+    const machineId = "machineId" in fact ? fact.machineId : undefined;
     if (fact.kind === "file") {
-      this.#records.set(`file ${fact.manifest}`, fact.value);
+      this.#put(fact, fact.manifest);
       this.#requirements.clear();
       return;
     }
-    const key = "machineId" in fact ? `${fact.kind} ${fact.machineId}` : fact.kind;
-    this.#records.set("unit" in fact ? `${key} ${fact.unit}` : key, fact.value);
-    if ("machineId" in fact) this.#machines.add(fact.machineId);
-    if (!("unit" in fact)) return;
+    if (machineId !== undefined) this.#machines.add(machineId);
+    if (!("unit" in fact)) {
+      this.#put(fact, fact.machineId);
+      return;
+    }
+    this.#put(fact, fact.unit, machineId);
     this.#units.add(fact.unit);
     const after = fact.kind === "placement" ? this.#placedOn(fact.unit) : undefined;
-    for (const id of "machineId" in fact ? [fact.machineId] : [before, after]) {
+    for (const id of [before, after, machineId]) {
       if (id !== undefined) this.#on.set(id, (this.#on.get(id) ?? new Set()).add(fact.unit));
     }
+  }
+
+  #put({ kind, value }: ClusterFact, name: string, machineId = ""): void {
+    const byMachine = this.#records.get(kind) ?? new Map();
+    this.#records.set(kind, byMachine);
+    const byName = byMachine.get(machineId) ?? new Map();
+    byMachine.set(machineId, byName.set(name, value));
   }
 
   /** What is wrong with a plan; empty: nothing. Takes over what the tasks do. `choices`: judge every so manieth choice. */
@@ -65,10 +77,7 @@ export class Oracle {
       if (task.type === "place") {
         const choice = at % (options.choices ?? 1) === 0;
         faults.push(...this.#judgePlace(together as PlaceTask[], choice));
-      } else if (
-        task.type === "assign" &&
-        !this.#record(`assignment ${task.machineId} ${task.unit}`)
-      ) {
+      } else if (task.type === "assign" && !this.#record("assignment", task.unit, task.machineId)) {
         const isGlobal = this.#spec(task.unit)?.global === true;
         const why = isGlobal ? this.whyNot(task.unit, task.machineId, [task.unit]) : undefined;
         if (why !== undefined) faults.push(`${task.unit} on ${task.machineId}: ${why}`);
@@ -105,12 +114,15 @@ export class Oracle {
     for (const peer of wish.machineOf) {
       if (!coming.includes(peer) && !this.#isPeerOn(peer, machineId)) return `without ${peer}`;
     }
+    // Of those that come along only what they ask for now counts: what is there of them is replaced together.
+    const says = (option: "conflicts" | "replaces", one: string, other: string) =>
+      this.#says(option, one, other, { machineId, isComing: coming.includes(one) });
     for (const other of [...others, ...coming]) {
-      if (this.#says("conflicts", unit, other, machineId)) return `conflicts with ${other}`;
-      if (this.#says("conflicts", other, unit, machineId)) return `${other} conflicts`;
-      const isReplaced = this.#says("replaces", other, unit, machineId);
-      if (isReplaced && !this.#says("replaces", unit, other, machineId))
+      if (says("conflicts", unit, other)) return `conflicts with ${other}`;
+      if (says("conflicts", other, unit)) return `${other} conflicts`;
+      if (says("replaces", other, unit) && !says("replaces", unit, other)) {
         return `${other} replaces it`;
+      }
     }
     return holds ? undefined : this.#whyNoRoom(wish, { unit, machineId, coming, others });
   }
@@ -156,7 +168,7 @@ export class Oracle {
   #takers(units: readonly string[]): readonly string[] {
     // Followers that stay where they are say where their peer has to go.
     const homes = [...this.#units].flatMap((name) => {
-      const follows = this.#wish(name)?.machineOf.some((peer) => units.includes(peer)) === true;
+      const follows = units.some((unit) => this.#follows(name, unit));
       const isFree = !follows || units.includes(name) || !this.#isWanted(name);
       return isFree || this.#isHomeless(name) ? [] : (this.#placedOn(name) ?? []);
     });
@@ -219,9 +231,12 @@ export class Oracle {
         faults.push(...this.#judgeGlobal(unit, touched));
       }
       if (seen.has(unit) || !this.#isHomeless(unit)) continue;
-      const group = this.#homelessWith(unit);
+      const group = this.#tiedTo(unit, (name) => this.#isHomeless(name));
       for (const name of group) seen.add(name);
-      if (group.some((name) => touched.has(name) || this.#isStopping(name))) continue;
+      // Whoever goes with one that was acted on has his turn when that is written.
+      if (this.#tiedTo(unit, (name) => this.#isWanted(name)).some((name) => touched.has(name)))
+        continue;
+      if (group.some((name) => this.#isStopping(name))) continue;
       const [machine] = this.#takers(group);
       if (machine !== undefined) faults.push(`${group} nowhere, although ${machine} takes it`);
     }
@@ -231,7 +246,7 @@ export class Oracle {
   #judgeGlobal(unit: string, touched: ReadonlySet<string>): string[] {
     if (touched.has(unit) || this.#placedOn(unit) !== undefined) return [];
     return [...this.#machines].flatMap((id) => {
-      const isThere = this.#record(`assignment ${id} ${unit}`) !== undefined;
+      const isThere = this.#record("assignment", unit, id) !== undefined;
       const takes = !isThere && this.whyNot(unit, id, [unit]) === undefined;
       return takes ? [`${unit} is not on ${id}, which takes it`] : [];
     });
@@ -245,21 +260,20 @@ export class Oracle {
     return isLost || this.#state(placedOn, unit)?.error?.code === "name-taken";
   }
 
-  #homelessWith(unit: string): readonly string[] {
+  /** The unit and all who are tied to it by units that count. Oldest first. */
+  #tiedTo(unit: string, counts: (name: string) => boolean): readonly string[] {
     const found = new Set([unit]);
     for (const name of found) {
       for (const other of this.#units) {
-        const tied =
-          this.#wish(name)?.machineOf.includes(other) ||
-          this.#wish(other)?.machineOf.includes(name);
-        if (tied === true && this.#isHomeless(other)) found.add(other);
+        const isTied = this.#follows(name, other) || this.#follows(other, name);
+        if (isTied && counts(other)) found.add(other);
       }
     }
-    return this.#byAge([...found]);
+    return [...found].sort((a, b) => this.#identity(a) - this.#identity(b) || (a < b ? -1 : 1));
   }
 
-  #byAge(units: readonly string[]): readonly string[] {
-    return units.toSorted((a, b) => this.#identity(a) - this.#identity(b) || (a < b ? -1 : 1));
+  #follows(unit: string, peer: string): boolean {
+    return this.#wish(unit)?.machineOf.includes(peer) === true;
   }
 
   /** A machine that is there has not let go of it, so that it may start nowhere. */
@@ -268,14 +282,14 @@ export class Oracle {
       const isThere = this.#machine(id) !== undefined;
       const state = this.#state(id, unit);
       const isHeld = state !== undefined && state.error?.code !== "name-taken";
-      return isThere && (isHeld || this.#record(`assignment ${id} ${unit}`) !== undefined);
+      return isThere && (isHeld || this.#record("assignment", unit, id) !== undefined);
     });
   }
 
   #isPeerOn(peer: string, machineId: string): boolean {
     if (!this.#isWanted(peer)) return false;
     return this.#spec(peer)?.global === true
-      ? this.#record(`assignment ${machineId} ${peer}`) !== undefined
+      ? this.#record("assignment", peer, machineId) !== undefined
       : this.#placedOn(peer) === machineId && !this.#isHomeless(peer);
   }
 
@@ -284,7 +298,7 @@ export class Oracle {
       const state = this.#state(machineId, name);
       return (
         this.#placedOn(name) === machineId ||
-        this.#record(`assignment ${machineId} ${name}`) !== undefined ||
+        this.#record("assignment", name, machineId) !== undefined ||
         (state !== undefined && state.error?.code !== "name-taken")
       );
     });
@@ -292,7 +306,7 @@ export class Oracle {
 
   /** What the unit asks for there, as it is now and as the machine still has it. */
   #versions(unit: string, machineId: string): readonly Requirements[] {
-    const assigned = this.#record<AssignmentSpec>(`assignment ${machineId} ${unit}`)?.manifest;
+    const assigned = this.#record<AssignmentSpec>("assignment", unit, machineId)?.manifest;
     const held = this.#state(machineId, unit);
     const heldManifest = held?.error?.code === "name-taken" ? undefined : held?.manifest;
     const own = this.#spec(unit)?.manifest;
@@ -301,9 +315,16 @@ export class Oracle {
     return versions.length > 0 ? versions : [NOTHING];
   }
 
-  #says(option: "conflicts" | "replaces", one: string, other: string, machineId: string): boolean {
+  #says(
+    option: "conflicts" | "replaces",
+    one: string,
+    other: string,
+    where: { readonly machineId: string; readonly isComing: boolean },
+  ): boolean {
     if (one === other) return false;
-    return this.#versions(one, machineId).some((wish) =>
+    const { machineId, isComing } = where;
+    const versions = isComing ? [this.#wish(one) ?? NOTHING] : this.#versions(one, machineId);
+    return versions.some((wish) =>
       wish[option].some((pattern) => globMatches(this.#expand(pattern, machineId), other)),
     );
   }
@@ -352,11 +373,12 @@ export class Oracle {
   }
 
   #wishOf(unit: string, manifest: string | undefined): Requirements | undefined {
-    const file = this.#record<Manifest>(`file ${manifest}`);
-    if (file === undefined) return undefined;
-    const key = `${unit} ${manifest}`;
-    if (!this.#requirements.has(key)) this.#requirements.set(key, this.#tryRead(unit, file));
-    return this.#requirements.get(key);
+    const file = manifest === undefined ? undefined : this.#record<Manifest>("file", manifest);
+    if (file === undefined || manifest === undefined) return undefined;
+    const read = this.#requirements.get(unit) ?? new Map<string, Requirements | undefined>();
+    this.#requirements.set(unit, read);
+    if (!read.has(manifest)) read.set(manifest, this.#tryRead(unit, file));
+    return read.get(manifest);
   }
 
   #tryRead(unit: string, file: Manifest): Requirements | undefined {
@@ -368,32 +390,36 @@ export class Oracle {
   }
 
   #spec(unit: string): UnitSpec | undefined {
-    return this.#record<UnitSpec>(`unit ${unit}`);
+    return this.#record<UnitSpec>("unit", unit);
   }
 
   #identity(unit: string): number {
-    const value = this.#records.get(`unit ${unit}`);
+    const value = this.#records.get("unit")?.get("")?.get(unit);
     return typeof value === "object" ? value.createRevision : 0;
   }
 
   #machine(machineId: string): MachineSpec | undefined {
-    return this.#record<MachineSpec>(`machine ${machineId}`);
+    return this.#record<MachineSpec>("machine", machineId);
   }
 
   #operator(machineId: string): OperatorSpec | undefined {
-    return this.#record<OperatorSpec>(`operator ${machineId}`);
+    return this.#record<OperatorSpec>("operator", machineId);
   }
 
   #state(machineId: string, unit: string): StateSpec | undefined {
-    return this.#record<StateSpec>(`state ${machineId} ${unit}`);
+    return this.#record<StateSpec>("state", unit, machineId);
   }
 
   #placedOn(unit: string): string | undefined {
-    return this.#record<PlacementSpec>(`placement ${unit}`)?.machine;
+    return this.#record<PlacementSpec>("placement", unit)?.machine;
   }
 
-  #record<T extends object>(key: string): T | undefined {
-    const value = this.#records.get(key);
+  #record<T extends object>(
+    kind: ClusterFact["kind"],
+    name: string,
+    machineId = "",
+  ): T | undefined {
+    const value = this.#records.get(kind)?.get(machineId)?.get(name);
     return typeof value === "object" ? (value.record as T) : undefined;
   }
 }

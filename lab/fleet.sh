@@ -26,11 +26,11 @@ NODE_FLAGS='--max-semi-space-size=1 --optimize-for-size --v8-pool-size=1'
 # The programs that units run: `ExecStart=fleet-sidekick ...` finds them as it would in /usr/bin.
 PROGRAMS="fleet-sidekick=sidekick fleet-ambassador=ambassador fleetctl-ts=cli"
 programs_install() { # M
-  local root=$LAB_DIR/m$1/root pair; mkdir -p "$root/opt/fleet/bin" "$root/etc/systemd/system/service.d"
+  local root=$LAB_DIR/m$1/root pair separator; mkdir -p "$root/opt/fleet/bin" "$root/etc/systemd/system/service.d"
   printf '[Service]\nExecSearchPath=/opt/fleet/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin\n' > "$root/etc/systemd/system/service.d/lab.conf"
-  for pair in $PROGRAMS; do
+  for pair in $PROGRAMS; do separator=--; [ "${pair#*=}" != cli ] || separator=
     printf '%s\n' '#!/bin/sh' 'export NODE_COMPILE_CACHE=/var/cache/node' \
-      "exec /opt/node/bin/node $NODE_FLAGS /opt/app/src/${pair#*=}/main.ts \"\$@\"" > "$root/opt/fleet/bin/${pair%%=*}"
+      "exec /opt/node/bin/node $NODE_FLAGS /opt/app/src/${pair#*=}/main.ts $separator \"\$@\"" > "$root/opt/fleet/bin/${pair%%=*}"
     chmod 755 "$root/opt/fleet/bin/${pair%%=*}"; done; }
 
 fleet_install() { # M [KEY=VALUE...]; prints whether anything is different now

@@ -45,7 +45,8 @@ Proxies to services wherever they run, so that a consumer finds each at a place 
                          /PATH               on a unix socket
                          fd[=NAME]           on a socket that systemd hands over (FileDescriptorName=NAME)
   --no-wait            ready as soon as it listens; otherwise (--wait) once every link has a backend
-  --env-file FILE      writes DB_PORT, DB_PORT_5432_TCP_ADDR, ... for the consumer's EnvironmentFile=
+  --environment-file FILE  writes DB_PORT, DB_PORT_5432_TCP_ADDR, ... for the consumer's EnvironmentFile=
+                       (as --env-file too, but Node takes that for its own and wants the file to exist, unless "--" comes first)
   --hosts FILE         keeps entries of the services in a hosts file
   --consumer NAME      unit it works for, for display (default: its own unit)
   --balance KIND       round-robin (default) or least-connections
@@ -63,7 +64,7 @@ Proxies to services wherever they run, so that a consumer finds each at a place 
   --version, --help
 
 Examples:
-  fleet-ambassador --link db:5432 --env-file /run/app/links.env
+  fleet-ambassador --link db:5432 --environment-file /run/app/links.env
   fleet-ambassador --link db:/run/app/db.sock --link cache:6379 --balance least-connections
   fleet-ambassador --link web:0.0.0.0:80 --max-connections 5000 --status-socket /run/amb/status.sock
   curl --unix-socket /run/amb/status.sock http://ambassador/metrics
@@ -74,6 +75,7 @@ Exit status: 0 ended, 1 failed, 2 wrong usage.
 
 const VALUES = [
   "link",
+  "environment-file",
   "env-file",
   "hosts",
   "consumer",
@@ -111,7 +113,7 @@ export function parseAmbassador(args: readonly string[], optionsText = ""): Amba
     wait: !read.flag("no-wait"),
     dataPlane: choice(read, "data-plane", ["node", "nft"]) ?? "node",
     consumer,
-    envFile: read.text("env-file"),
+    envFile: read.text("environment-file") ?? read.text("env-file"),
     hostsFile: read.text("hosts"),
     stateFile: read.text("state"),
     statusSocket: read.text("status-socket"),

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { errorMessage, FleetError, isFleetError } from "../runtime/errors.ts";
 import { ownUnit } from "../runtime/own-unit.ts";
 import { openLogger } from "../runtime/pino-logger.ts";
-import { runProgram } from "../runtime/program.ts";
+import { ownArguments, runProgram } from "../runtime/program.ts";
 import { ServiceNotifier } from "../runtime/service-notifier.ts";
 import { systemClock } from "../runtime/system-clock.ts";
 import { systemRandom } from "../runtime/system-random.ts";
@@ -37,7 +37,7 @@ void runProgram({
     });
     process.on("SIGHUP", () => {
       try {
-        ambassador.reload(readSpec(process.argv.slice(2)));
+        ambassador.reload(readSpec(ownArguments()));
       } catch (error) {
         if (!isFleetError(error)) throw error;
         logger.error("not-reloaded", { error: errorMessage(error) });

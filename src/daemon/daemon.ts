@@ -195,6 +195,8 @@ function makeRegistrar(
     isOwnAddress: (address) => address === publicIp || isOwnAddress(address),
     serviceNames,
     skyDns,
+    // Clients try again within a second. A daemon that is killed with a sidekick is to leave nothing for longer than a lease would.
+    reconnectMs: Math.min(5_000, (config.agentTtlMs * 2) / 3),
   });
 }
 

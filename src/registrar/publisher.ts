@@ -50,12 +50,12 @@ export interface PublisherOptions {
   readonly logger: Logger;
   readonly machineId: string;
   readonly folder: VolatileFolder;
+  /** How long a new daemon leaves alone what the last one registered, so that its owners can come back. */
+  readonly reconnectMs: number;
 }
 
 /** Survives the daemon in /run/fleet: every key that may be in the registry because of this machine. */
 const JOURNAL = "endpoints";
-/** How long the next daemon leaves what it finds there alone, so that its owners can come back. */
-export const RECONNECT_MS = 5_000;
 const FOREIGN_RECHECK_MS = 500;
 const BATCH = 50;
 const AWAY: EntryState = { type: "pending", why: "the registry is away" };
@@ -93,7 +93,7 @@ export class Publisher {
     const text = await this.#options.folder.read(JOURNAL);
     this.#journal = new Set(text === undefined ? [] : text.split("\n").filter(Boolean));
     this.#awaited = new Set(this.#journal);
-    this.#awaitUntilMs = this.#options.clock.monotonicMs() + RECONNECT_MS;
+    this.#awaitUntilMs = this.#options.clock.monotonicMs() + this.#options.reconnectMs;
   }
 
   run(signal: AbortSignal): Promise<void> {

@@ -22,7 +22,7 @@ const EXIT_USAGE = 2;
 
 /** A program's life around what it does: its arguments, signals, and exit status. Ends the process. */
 export async function runProgram<Spec>(program: Program<Spec>): Promise<void> {
-  const args = process.argv.slice(2);
+  const args = ownArguments();
   const { name, usage } = program;
   if (args.includes("--help") || args.includes("-h")) return print(usage);
   if (args.includes("--version")) return print(`${name} version ${VERSION}\n`);
@@ -40,6 +40,12 @@ export async function runProgram<Spec>(program: Program<Spec>): Promise<void> {
     if (error.code === "usage") say(`see ${name} --help`);
     process.exit(error.code === "usage" ? EXIT_USAGE : EXIT_FAILED);
   }
+}
+
+/** Without a `--` in front: Node looks for options of its own (--env-file) up to there, whatever program it runs. */
+export function ownArguments(): readonly string[] {
+  const args = process.argv.slice(2);
+  return args[0] === "--" ? args.slice(1) : args;
 }
 
 function print(text: string): void {

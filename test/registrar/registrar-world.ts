@@ -142,6 +142,7 @@ export class TestMachine {
       address: async () => this.address,
       isOwnAddress: (host) => host === "10.0.0.9",
       serviceNames: ["*"],
+      reconnectMs: 5_000,
       ...options,
     });
     const controller = new AbortController();

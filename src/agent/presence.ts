@@ -17,7 +17,15 @@ import type { Host } from "./host.ts";
 /** What the daemon says of its machine, besides who holds it. */
 export type MachineDescription = Pick<
   MachineRecord,
-  "address" | "api" | "automatic" | "metadata" | "version" | "format" | "capacity" | "overcommit" | "leaving"
+  | "address"
+  | "api"
+  | "automatic"
+  | "metadata"
+  | "version"
+  | "format"
+  | "capacity"
+  | "overcommit"
+  | "leaving"
 >;
 
 export interface PresenceOptions {

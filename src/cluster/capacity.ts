@@ -11,6 +11,8 @@ const RESOURCES: readonly Resource[] = ["memory", "cpu", "tasks"];
 
 const NOTHING: Amounts = { memory: 0, cpu: 0, tasks: 0 };
 const PER_CORE = 10_000;
+/** More than any machine has, and few enough that sums stay exact. */
+const AMOUNT_MAX = 2 ** 48;
 
 /** What units with these constraints take of the machine; of several versions of one unit the larger counts. */
 export function reserved(
@@ -71,7 +73,8 @@ function amountsOf(reservation: Reservation, capacity: Capacity | undefined): Am
 
 function amountOf(amount: Amount | undefined, whole: number): number {
   if (amount === undefined) return 0;
-  return Math.ceil(amount.type === "absolute" ? amount.amount : amount.ratio * whole);
+  const wanted = amount.type === "absolute" ? amount.amount : amount.ratio * whole;
+  return Math.min(Math.ceil(wanted), AMOUNT_MAX);
 }
 
 function wholeAmounts(capacity: Capacity | undefined): Amounts {

@@ -49,6 +49,13 @@ describe("fleet.conf", () => {
     assert.equal(config.insecure, true);
   });
 
+  test("reads how much of a machine is given away more than once", () => {
+    assert.equal(parse("").overcommit, undefined);
+    assert.deepEqual(parse("overcommit=1.5").overcommit, { memory: 1.5, cpu: 1.5, tasks: 1.5 });
+    const some = parse("overcommit=memory=1.2 cpu=2").overcommit;
+    assert.deepEqual(some, { memory: 1.2, cpu: 2, tasks: 1 });
+  });
+
   test("accepts the original's obsolete settings with a note each", () => {
     const { notes } = parse("engine_reconcile_interval=2\nverify_units=true");
     assert.equal(notes.length, 2);
@@ -56,6 +63,8 @@ describe("fleet.conf", () => {
   });
 
   const refused: readonly [name: string, text: string, message: RegExp][] = [
+    ["no factor", "overcommit=0", /overcommit: "0" is not understood/],
+    ["no resource", "overcommit=disk=2", /overcommit: "disk=2" is not understood: write a factor/],
     ["unknown setting", "\netcd_severs=http://a:1", /fleet\.conf:2: unknown setting "etcd_severs"/],
     ["section", "[fleet]\nmetadata=a=b", /fleet\.conf:1: \[fleet\]: fleet\.conf has no sections/],
     ["no assignment", "verbosity", /"verbosity" is no setting: write key=value/],

@@ -16,9 +16,14 @@ download() { # PACKAGE... into the current folder
   apt-get -q -o Acquire::Retries=1 -o Acquire::http::Timeout=10 download "$@" >/dev/null 2>&1; }
 
 fetch() { # PACKAGE...; all at once, or else one by one: a release may lack one of them
-  local work package file
+  local work package file failed=''
   work=$(mktemp -d "$cache/.new-XXXXXX")
-  (cd "$work" && { download "$@" || for package; do download "$package" || say "$package cannot be had here"; done; })
+  (cd "$work" && download "$@") || for package; do
+    (cd "$work" && download "$package") || failed+="$package "
+    # Nothing at all came: no network. Do not wait for all the others.
+    [ "$(wc -w <<< "$failed")" -lt 3 ] || [ -n "$(ls "$work")" ] || { failed="any package (is the network there?)"; break; }
+  done
+  [ -z "$failed" ] || say "cannot download $failed"
   for file in "$work"/*.deb; do
     [ -e "$file" ] || continue
     package=$(basename "${file%%_*}")

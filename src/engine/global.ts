@@ -14,7 +14,7 @@ export function settleGlobal(
 ): void {
   unplace(pass, unit, { type: "unit-is-another" });
   if (unit.constraints?.type !== "known") return;
-  const roll = rollOf(pass, unit);
+  const roll = rollOf(pass, unit, machineIds);
   for (const id of machineIds ?? [...unit.assignedTo].sort()) {
     const machine = pass.cluster.machine(id);
     if (machine?.assignments.has(unit.name)) settleOn(pass, { unit, machine, roll });
@@ -61,7 +61,7 @@ export function scheduleGlobal(
   }
   const reasons =
     unit.assignedTo.size > 0
-      ? (rollOf(pass, unit)?.reasons ?? [])
+      ? (rollOf(pass, unit, machineIds)?.reasons ?? [])
       : countReasons(pass, (machine) => whyNot(pass.cluster, { unit, machine }));
   pass.decideBlocked(unit, reasons);
 }

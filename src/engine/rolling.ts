@@ -20,10 +20,18 @@ export interface Roll {
 /**
  * MaxUnavailable=: a new content or a restart of a global unit reaches so many present machines at a time, those where it does not run first; the next when
  * it runs there as wanted. Follows from assignments and states alone. Machines that are away get it at once: they are told when they return.
+ * `machineIds`: where something may have changed since the whole unit was looked at, for it may be on very many machines.
  */
-export function rollOf(pass: PlanPass, unit: UnitEntry): Roll | undefined {
+export function rollOf(
+  pass: PlanPass,
+  unit: UnitEntry,
+  machineIds: Iterable<string> | undefined,
+): Roll | undefined {
   const wanted = unit.unit;
   if (wanted === undefined || wanted.record.desired !== "launched") return undefined;
+  if (machineIds !== undefined && !isRolling(unit) && !areOutdated(pass, unit, machineIds)) {
+    return undefined;
+  }
   const members = [...unit.assignedTo].sort().flatMap((id) => pass.cluster.machine(id) ?? []);
   const outdated = members.filter((machine) => isOutdated(unit, machine));
   if (outdated.length === 0 && !isRolling(unit)) return undefined;
@@ -54,6 +62,14 @@ export function isHeldBack(
   roll: Roll | undefined,
 ): boolean {
   return roll !== undefined && isOutdated(unit, machine) && !roll.released.has(machine.id);
+}
+
+function areOutdated(pass: PlanPass, unit: UnitEntry, machineIds: Iterable<string>): boolean {
+  for (const id of machineIds) {
+    const machine = pass.cluster.machine(id);
+    if (machine !== undefined && isOutdated(unit, machine)) return true;
+  }
+  return false;
 }
 
 function isOutdated(unit: UnitEntry, machine: MachineEntry): boolean {

@@ -41,10 +41,13 @@ const ACTION_MS = 100_000;
 const STATUS_MS = 11_000;
 
 /** The daemon reads the whole registry to answer. */
-const WHOLE_READ_MS = 35_000;
+const WHOLE_READ_MS = 65_000;
 
 /** The engine has 10 s to take a move up. */
 const MOVE_MS = 15_000;
+/** The daemon answers after 20 s when nothing has changed. */
+const SOURCE_WAIT_MS = 30_000;
+
 /** What a large apply request may take on top of the ordinary deadline. */
 const APPLY_MS_PER_CHANGE = 20;
 
@@ -219,6 +222,13 @@ export class FleetClient {
   /** Throws ApiError 404 where there is none. */
   source(name: string): Promise<SourceBody> {
     return this.#http.json({ method: "GET", path: sourcePath(name) });
+  }
+
+  /** Resolves once the record is another than that of `revision`, or after a while. */
+  async sourceChanged(name: string, revision: number, signal: AbortSignal): Promise<void> {
+    const path = `${sourcePath(name)}?after=${revision}`;
+    const call = { method: "GET", path, signal, deadlineMs: SOURCE_WAIT_MS } as const;
+    (await this.#http.stream(call)).resume();
   }
 
   /** Throws ApiError 409 when the revision is not the newest. */

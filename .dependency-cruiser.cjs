@@ -52,7 +52,7 @@ module.exports = {
     {
       name: "programs-are-strangers",
       comment:
-        "they meet in the registry; types of the API's bodies and the way to the services socket are shared with clients",
+        "they meet in the registry; types of the API's bodies and the way to the services socket are shared with clients; a sync runs in the client as in the daemon",
       severity: "error",
       from: { path: "^src/(engine|agent|registrar|sidekick|ambassador|api|cli|sync)/" },
       to: {
@@ -61,6 +61,7 @@ module.exports = {
           "^src/$1/",
           "^src/api/protocol\\.ts$",
           "^src/registrar/(protocol|services-client)\\.ts$",
+          "^src/sync/(sync|sync-text|sync-cluster|open-tree|git-signature)\\.ts$",
         ],
       },
     },

@@ -43,6 +43,8 @@ export interface ApiContext {
   readonly logger: Logger;
   /** What the engine would make of a cluster state, which it changes (src/engine/preview.ts). */
   readonly previewPlan: PreviewPlan;
+  /** What requests that tell of a new version of a source are signed with; undefined: none are taken. */
+  readonly syncSecret: string | undefined;
   /** Entries of a page of /fleet/v1 (fleet's `token_limit`). */
   readonly pageLimit: number;
 }

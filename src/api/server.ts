@@ -38,6 +38,7 @@ export interface ApiOptions {
   readonly previewPlan: PreviewPlan;
   /** How to reach the API of other machines; plain HTTP without. */
   readonly peers?: PeerAccess;
+  readonly syncSecret?: string | undefined;
   /** fleet's `token_limit`. Default 100. */
   readonly pageLimit?: number;
 }
@@ -63,8 +64,8 @@ const HARMLESS_POSTS: readonly string[] = [
 
 /** Serves /fleet/v1 (fleet's API), its old name /v1-alpha, and /fleet/v2. Ends what it opened when it cannot open all. */
 export async function startApi(options: ApiOptions): Promise<Api> {
-  const { pageLimit = 100, peers = { tls: undefined } } = options;
-  const server = new ApiServer({ ...options, pageLimit, peers });
+  const { pageLimit = 100, peers = { tls: undefined }, syncSecret } = options;
+  const server = new ApiServer({ ...options, pageLimit, peers, syncSecret });
   try {
     for (const spec of options.listen) await server.listen(spec, options.hosts ?? []);
   } catch (error) {

@@ -43,6 +43,10 @@ export class ApiSyncCluster implements SyncCluster {
     }
   }
 
+  async sourceChanged(name: string, revision: number, signal: AbortSignal): Promise<void> {
+    await retriable(this.#client.sourceChanged(name, revision, signal));
+  }
+
   async writeSource(name: string, { record, revision }: StoredSource): Promise<StoredSource> {
     if (record === undefined) throw new TypeError("a source is written with its record");
     const body: SourceBody = { name, record, revision };

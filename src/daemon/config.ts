@@ -4,8 +4,11 @@ import type { Overcommit } from "../cluster/facts.ts";
 import { DEFAULT_KEY_PREFIX } from "../registry/keys.ts";
 import { parseDuration } from "../runtime/duration.ts";
 import { errorMessage, FleetError } from "../runtime/errors.ts";
+import { signatureRuleOf } from "../sync/git-signature.ts";
+import { isUrl } from "../sync/open-tree.ts";
 import { parseGlob } from "../units/glob.ts";
 import { parseOvercommit } from "./overcommit.ts";
+import type { SyncSettings } from "./sync-duty.ts";
 
 /** What fleet.conf and FLEET_* variables say, checked. Times in milliseconds. */
 export interface Config {
@@ -31,6 +34,10 @@ export interface Config {
   readonly unitsDirectory: string;
   readonly stateDirectory: string;
   readonly runDirectory: string;
+  /** A tree of unit files that the leader makes the cluster follow. */
+  readonly sync: SyncSettings | undefined;
+  /** Holds what requests that tell of a new version are signed with. */
+  readonly syncSecretFile: string | undefined;
   readonly disableEngine: boolean;
   readonly tokenLimit: number;
   readonly apiSocket: string;
@@ -80,6 +87,12 @@ const KEYS = [
   "boot_grace",
   "handback",
   "start_without_registry",
+  "sync_source",
+  "sync_name",
+  "sync_prune",
+  "sync_keyring",
+  "sync_poll",
+  "sync_secret_file",
   "start_parallelism",
   "units_directory",
   "state_directory",
@@ -210,6 +223,8 @@ export function parseConfig(settings: Settings): Config {
     unitsDirectory: read.text("units_directory") ?? "/run/fleet/units",
     stateDirectory: read.text("state_directory") ?? "/var/lib/fleet-ts",
     runDirectory: read.text("run_directory") ?? "/run/fleet",
+    sync: syncSettings(settings, read),
+    syncSecretFile: read.text("sync_secret_file"),
     disableEngine: read.flag("disable_engine"),
     tokenLimit: read.count("token_limit", 100),
     apiSocket: read.text("api_socket") ?? "/run/fleet.sock",
@@ -367,4 +382,27 @@ function parseMetadata(settings: Settings, text: string): Readonly<Record<string
     metadata[key] = pair.slice(at + 1).trim();
   }
   return metadata;
+}
+
+function syncSettings(
+  settings: Settings,
+  read: ReturnType<typeof reader>,
+): SyncSettings | undefined {
+  const location = read.text("sync_source");
+  if (location === undefined) return undefined;
+  if (!isUrl(location)) {
+    throw invalid(
+      settings,
+      "sync_source",
+      `${location} is no URL: a directory is on one machine and the leader may be on any; use fleetctl-ts sync there`,
+    );
+  }
+  const keyring = read.text("sync_keyring");
+  return {
+    location,
+    name: read.text("sync_name") ?? "main",
+    prune: read.flag("sync_prune"),
+    signatures: keyring === undefined ? undefined : signatureRuleOf(keyring),
+    pollMs: read.duration("sync_poll", 30_000, { minMs: 1_000 }),
+  };
 }

@@ -28,6 +28,7 @@ import type { Config } from "./config.ts";
 import { EngineSwitch } from "./engine-switch.ts";
 import { collectAtRest } from "./heap-rest.ts";
 import { DaemonReport } from "./report.ts";
+import { SyncDuty } from "./sync-duty.ts";
 
 /** How long handing units over may take before the daemon goes anyway; the unit's TimeoutStopSec= is longer. */
 const HAND_OVER_MAX_MS = 170_000;
@@ -83,6 +84,8 @@ async function runMachine(machine: Machine): Promise<void> {
     statusLine: (role) => statusLine(agent, role),
   });
   const { liveness } = report;
+  const registry = new Registry(shared);
+  const syncDuty = makeSyncDuty(config, registry, logger);
   const engine = new EngineSwitch((expected, signal) =>
     runEngine({
       ...shared,
@@ -92,7 +95,10 @@ async function runMachine(machine: Machine): Promise<void> {
       expected,
       registryLostMs: () => agent.registryLostMs,
       liveness,
-      onLead: (leads) => report.lead(leads),
+      onLead: (leads) => {
+        report.lead(leads);
+        syncDuty?.lead(leads);
+      },
       options: { bootGraceMs: config.bootGraceMs, lossWindowMs: config.agentTtlMs },
       signal,
     }),
@@ -121,9 +127,23 @@ async function runMachine(machine: Machine): Promise<void> {
     },
   });
   const registrar = makeRegistrar(config, host, shared);
+  const parts = { machine, agent, registrar, engine, registry, report };
+  await runParts(parts).finally(() => syncDuty?.stop());
+}
+
+/** Until a signal, or the first part that ends; then everything is taken down in order. */
+async function runParts(parts: {
+  readonly machine: Machine;
+  readonly agent: Agent;
+  readonly registrar: Registrar;
+  readonly engine: EngineSwitch;
+  readonly registry: Registry;
+  readonly report: DaemonReport;
+}): Promise<void> {
+  const { machine, agent, registrar, engine, registry, report } = parts;
+  const { config, logger, systemd } = machine;
   const running = new AbortController();
   collectAtRest(systemClock, running.signal);
-  const registry = new Registry(shared);
   const ended = agent.run(running.signal);
   const registered = registrar.run(servicesSocket(config), running.signal);
   // Awaited at the end; until then a failure ends the daemon below.
@@ -152,6 +172,14 @@ async function runMachine(machine: Machine): Promise<void> {
   }
 }
 
+function makeSyncDuty(config: Config, registry: Registry, logger: Logger): SyncDuty | undefined {
+  const settings = config.sync;
+  const cacheDirectory = `${config.stateDirectory}/sync`;
+  return (
+    settings && new SyncDuty({ settings, registry, clock: systemClock, logger, cacheDirectory })
+  );
+}
+
 async function openApi(parts: {
   readonly machine: Machine;
   readonly agent: Agent;
@@ -178,6 +206,7 @@ async function openApi(parts: {
     previewPlan,
     peers: { tls: config.insecure ? undefined : tlsFiles(config) },
     pageLimit: config.tokenLimit,
+    syncSecret: readOptional(config.syncSecretFile)?.trim(),
   });
 }
 

@@ -50,6 +50,17 @@ export class Sources {
     });
   }
 
+  /** Resolves once the record is another than that of `revision`, or when the watch ends. */
+  async changed(name: string, revision: Revision, signal: AbortSignal): Promise<void> {
+    const key = this.#keys.source(name);
+    const { header, items } = await this.#store.read({ range: { key } }, { signal });
+    if ((items[0]?.modRevision ?? 0) !== revision) return;
+    const range = { key };
+    for await (const _ of this.#store.watch({ range, fromRevision: header.revision + 1, signal })) {
+      return;
+    }
+  }
+
   /** Forgets what it did; its units stay, and are a person's from then on as soon as one touches them. */
   async remove(name: string, call: CallOptions = {}): Promise<boolean> {
     const key = this.#keys.source(name);

@@ -13,6 +13,13 @@ export type SignatureRule =
   /** File of public keys, as `gpg --export` writes it. */
   | { readonly type: "gpg"; readonly keyring: string };
 
+/** By the file's name, as git names such files: anything that does not end in `allowed_signers` is a key ring. */
+export function signatureRuleOf(file: string): SignatureRule {
+  return file.endsWith("allowed_signers")
+    ? { type: "ssh", allowedSigners: file }
+    : { type: "gpg", keyring: file };
+}
+
 const IMPORT_MS = 10_000;
 
 /** Throws `tree-untrusted`, which trying again does not change, unless a known key has signed the commit. */

@@ -49,8 +49,8 @@ export async function openTree(options: OpenTreeOptions): Promise<TreeSource> {
   });
 }
 
-/** `user@host:path` is ssh to git. */
-function isUrl(place: string): boolean {
+/** Whether it can be reached from any machine. `user@host:path` is ssh to git. */
+export function isUrl(place: string): boolean {
   return /^[a-z][a-z0-9+.-]*:\/\//i.test(place) || /^[^/\s]+@[^/\s]+:/.test(place);
 }
 

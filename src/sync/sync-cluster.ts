@@ -14,7 +14,8 @@ export interface SyncCluster {
   /** First each unit as it is (undefined: not there), then every change, until `signal` aborts or the connection is lost. */
   watch(names: readonly string[], signal: AbortSignal): AsyncIterable<UnitNews>;
   source(name: string, signal: AbortSignal): Promise<StoredSource>;
-  /** Throws FleetError `conflict` when somebody wrote it since. */
+  /** Resolves once the record is another than that of `revision`, or after a while. */
+  sourceChanged(name: string, revision: number, signal: AbortSignal): Promise<void>;
   writeSource(name: string, source: StoredSource, signal: AbortSignal): Promise<StoredSource>;
 }
 

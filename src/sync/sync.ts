@@ -252,12 +252,25 @@ export async function followSync(options: SyncOptions, signal: AbortSignal): Pro
 async function untilDue(options: SyncOptions, signal: AbortSignal): Promise<void> {
   const round = new AbortController();
   const either = AbortSignal.any([signal, round.signal]);
-  const drift = options.heal ? untilDrift(options, either) : new Promise<void>(() => {});
+  const reasons = [
+    options.tree.stirred({ signal: either }),
+    untilSteered(options, either),
+    ...(options.heal ? [untilDrift(options, either)] : []),
+  ];
   try {
-    await Promise.race([options.tree.stirred({ signal: either }), drift]);
+    await Promise.race(reasons);
   } finally {
     round.abort();
-    await Promise.race([drift.catch(() => {}), Promise.resolve()]);
+    await Promise.allSettled(reasons);
+  }
+}
+
+/** Until an operator has pinned, suspended or resumed it, or somebody has told of a new version. */
+async function untilSteered({ cluster, source }: SyncOptions, signal: AbortSignal): Promise<void> {
+  const { revision } = await cluster.source(source, signal);
+  while (!signal.aborted) {
+    await cluster.sourceChanged(source, revision, signal);
+    if ((await cluster.source(source, signal)).revision !== revision) return;
   }
 }
 

@@ -2,7 +2,7 @@ import { homedir, hostname, userInfo } from "node:os";
 import { join } from "node:path";
 import type { SourceBody } from "../../api/protocol.ts";
 import { FleetError } from "../../runtime/errors.ts";
-import type { SignatureRule } from "../../sync/git-signature.ts";
+import { signatureRuleOf } from "../../sync/git-signature.ts";
 import { openTree } from "../../sync/open-tree.ts";
 import {
   followSync,
@@ -13,7 +13,7 @@ import {
   syncOnce,
 } from "../../sync/sync.ts";
 import { planSummary, refusalText, stepText, versionText } from "../../sync/sync-text.ts";
-import type { CommandOptions, CommandRun, Context } from "../context.ts";
+import type { CommandRun, Context } from "../context.ts";
 import { EXIT_DONE, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE } from "../exit-code.ts";
 import { timeText } from "../explain-text.ts";
 import { ApiError } from "../http-client.ts";
@@ -45,7 +45,8 @@ export const sync: CommandRun = async (context, args, options) => {
     clock,
     location: first,
     dirty: options.dirty === true,
-    signatures: signatureRule(options),
+    signatures:
+      options.requireSigned === undefined ? undefined : signatureRuleOf(options.requireSigned),
     cacheDirectory: cacheDirectory(),
     pollMs: (options.poll ?? POLL_SECONDS) * 1_000,
   });
@@ -84,14 +85,6 @@ function sourceName(location: string): string {
   const name = plain.replace(/[^A-Za-z0-9_.-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "");
   if (name === "") throw new FleetError("usage", `${location}: say what to call it, with --name`);
   return name;
-}
-
-function signatureRule({ requireSigned }: CommandOptions): SignatureRule | undefined {
-  if (requireSigned === undefined) return undefined;
-  const isSsh = /allowed_signers$|\.ssh$|\.signers$/.test(requireSigned);
-  return isSsh
-    ? { type: "ssh", allowedSigners: requireSigned }
-    : { type: "gpg", keyring: requireSigned };
 }
 
 /** While it works, and for as long as a tree is followed. */

@@ -3,7 +3,7 @@
 # Sourced by start.sh, test/run.sh and test/check.sh. Does nothing, quickly, where everything is there.
 PROJECT=$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")
 # libatomic1 is what the pinned Node needs beside the C library; Debian's smallest installation lacks it.
-DEBIAN_PACKAGES="systemd-container dbus iproute2 procps etcd-server etcd-client libatomic1"
+DEBIAN_PACKAGES="systemd-container dbus iproute2 procps etcd-server etcd-client libatomic1 nftables conntrack"
 
 # A progress line with the seconds since the script began; `fail` ends it with what to do.
 step() { printf '%3ds  %s\n' "$SECONDS" "$*"; }
@@ -19,7 +19,8 @@ no_machines_because() {
 missing_debian_packages() { # judged by what they bring, which other packages may bring too
   local package multiarch; multiarch=$(uname -m)-linux-gnu
   local -A brings=([libatomic1]=lib/$multiarch/libatomic.so.1 [systemd-container]=bin/systemd-nspawn [dbus]=lib/systemd/system/dbus.service
-    [iproute2]=bin/ip [procps]=sbin/sysctl [etcd-server]=bin/etcd [etcd-client]=bin/etcdctl)
+    [iproute2]=bin/ip [procps]=sbin/sysctl [etcd-server]=bin/etcd [etcd-client]=bin/etcdctl
+    [nftables]=sbin/nft [conntrack]=sbin/conntrack)
   for package in $DEBIAN_PACKAGES; do
     [ -e "/usr/${brings[$package]}" ] || [ -e "/${brings[$package]}" ] || printf '%s ' "$package"; done; }
 

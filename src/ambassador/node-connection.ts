@@ -74,9 +74,7 @@ export class NodeConnection {
   cut(): void {
     this.#cancelTimer?.();
     this.#isHeld = false;
-    for (const socket of [this.#client, this.#backend]) {
-      if (socket !== undefined && !socket.destroyed) socket.resetAndDestroy();
-    }
+    for (const socket of [this.#client, this.#backend]) if (socket !== undefined) reset(socket);
   }
 
   #attempt(): void {
@@ -190,6 +188,14 @@ export class NodeConnection {
     for (const flow of this.#flows ?? []) flow.close();
     this.#host.ended(this);
   }
+}
+
+/** The peer sees a broken stream, not a finished one. Only TCP can; and not once the goodbye is on its way: libuv refuses, and closes nothing. */
+export function reset(socket: Socket): void {
+  if (socket.destroyed) return;
+  const saidGoodbye = socket.writableEnded && socket.writableLength === 0;
+  if (saidGoodbye || socket.connecting || socket.remoteFamily === undefined) socket.destroy();
+  else socket.resetAndDestroy();
 }
 
 function endsOf(client: Socket) {

@@ -4,7 +4,7 @@ import { errorMessage } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { Backend } from "./backend.ts";
 import { BackendTable, type Slot } from "./backend-table.ts";
-import { type ConnectionHost, NodeConnection } from "./node-connection.ts";
+import { type ConnectionHost, NodeConnection, reset } from "./node-connection.ts";
 import { listenStream } from "./node-listen.ts";
 import { UdpEndpoint } from "./node-udp.ts";
 import {
@@ -35,6 +35,7 @@ export class NodeLink implements ProxyLink, ConnectionHost {
   readonly table: BackendTable;
   readonly spareBuffers: Buffer[] = [];
   readonly #logger: Logger;
+  readonly #onClose: () => void;
   readonly #servers: Server[] = [];
   readonly #udp: UdpEndpoint[] = [];
   readonly #connections = new Set<NodeConnection>();
@@ -48,8 +49,13 @@ export class NodeLink implements ProxyLink, ConnectionHost {
   #idle: (() => void) | undefined;
   #cancelProbe: CancelTimer | undefined;
 
-  static async open(parts: NodeProxyParts, options: LinkOptions): Promise<NodeLink> {
-    const link = new NodeLink(parts, options);
+  /** `onClose` is called when nothing is left of it. */
+  static async open(
+    parts: NodeProxyParts,
+    options: LinkOptions,
+    onClose: () => void,
+  ): Promise<NodeLink> {
+    const link = new NodeLink(parts, options, onClose);
     try {
       for (const endpoint of options.endpoints) await link.#listen(endpoint);
     } catch (error) {
@@ -60,8 +66,9 @@ export class NodeLink implements ProxyLink, ConnectionHost {
     return link;
   }
 
-  private constructor(parts: NodeProxyParts, options: LinkOptions) {
+  private constructor(parts: NodeProxyParts, options: LinkOptions, onClose: () => void) {
     this.name = options.name;
+    this.#onClose = onClose;
     this.clock = parts.clock;
     this.#logger = parts.logger;
     this.#tuning = { ...defaultTuning, ...options.tuning };
@@ -111,6 +118,7 @@ export class NodeLink implements ProxyLink, ConnectionHost {
     await Promise.all(this.#udp.map((endpoint) => endpoint.close()));
     // The last ones' sockets close in a turn of their own.
     if (this.#connections.size > 0) await new Promise<void>((resolve) => (this.#idle = resolve));
+    this.#onClose();
   }
 
   canHold(): boolean {
@@ -159,7 +167,7 @@ export class NodeLink implements ProxyLink, ConnectionHost {
     if (!this.#isOpen || this.#connections.size >= this.#tuning.connectionsMax) {
       if (this.#isOpen) this.refused("too-many-connections");
       client.on("error", () => {});
-      client.resetAndDestroy();
+      reset(client);
       return;
     }
     const connection = new NodeConnection(this, this.#tuning, client);

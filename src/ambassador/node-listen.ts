@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { chmod, unlink } from "node:fs/promises";
+import { chmod, stat, unlink } from "node:fs/promises";
 import { connect, type ListenOptions, type Server } from "node:net";
 import { errorMessage, FleetError } from "../runtime/errors.ts";
 import type { BoundAddress, Endpoint } from "./proxy.ts";
@@ -54,6 +54,8 @@ export function addressError(where: string, cause: unknown): FleetError {
 
 /** A socket file that nobody listens behind is what a killed process leaves. */
 async function removeStale(path: string): Promise<void> {
+  const file = await stat(path).catch(() => undefined);
+  if (file?.isSocket() !== true) return;
   const probe = connect(path);
   try {
     await once(probe, "connect");

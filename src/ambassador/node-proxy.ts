@@ -10,13 +10,12 @@ export function nodeProxy(parts: NodeProxyParts): DataPlane {
       if (links.has(options.name)) {
         throw new FleetError("proxy-address", `there is a link ${options.name} already`);
       }
-      const link = await NodeLink.open(parts, options);
+      const link = await NodeLink.open(parts, options, () => links.delete(options.name));
       links.set(options.name, link);
       return link;
     },
     async close() {
       await Promise.all([...links.values()].map((link) => link.close()));
-      links.clear();
     },
   };
 }

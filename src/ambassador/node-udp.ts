@@ -44,8 +44,10 @@ export class UdpEndpoint {
       ? { address: endpoint.host, port: endpoint.port }
       : { fd: endpoint.type === "fd" ? endpoint.fd : -1 };
     try {
+      // A socket that is bound already says so within bind().
+      const listening = once(socket, "listening");
       socket.bind(where);
-      await once(socket, "listening");
+      await listening;
     } catch (error) {
       throw addressError(isUdp ? `${endpoint.host}:${endpoint.port}` : `fd ${where.fd}`, error);
     }

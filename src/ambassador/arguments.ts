@@ -135,15 +135,20 @@ function optionLines(text: string): readonly string[] {
     });
 }
 
+/** Only what was said: a data plane refuses to be told what it cannot do. */
 function parseTuning(read: OptionReader): Partial<LinkTuning> {
-  const { holdMs, connectTimeoutMs, connectionsMax } = defaultTuning;
+  const has = (name: string) => read.text(name) !== undefined;
+  const balance = choice(read, "balance", ["round-robin", "least-connections"]);
+  const connectionsMax = () => read.count("max-connections", 0, { min: 1, max: 1_000_000 });
   return {
-    balance: choice(read, "balance", ["round-robin", "least-connections"]) ?? "round-robin",
-    preferSameMachine: !read.flag("any-machine"),
-    holdMs: read.duration("hold", holdMs),
-    connectTimeoutMs: read.duration("connect-timeout", connectTimeoutMs, { minMs: 1 }),
-    connectionsMax: read.count("max-connections", connectionsMax, { min: 1, max: 1_000_000 }),
-    proxyProtocol: read.flag("proxy-protocol"),
+    ...(balance === undefined ? {} : { balance }),
+    ...(read.flag("any-machine") ? { preferSameMachine: false } : {}),
+    ...(has("hold") ? { holdMs: read.duration("hold", 0) } : {}),
+    ...(has("connect-timeout")
+      ? { connectTimeoutMs: read.duration("connect-timeout", 0, { minMs: 1 }) }
+      : {}),
+    ...(has("max-connections") ? { connectionsMax: connectionsMax() } : {}),
+    ...(read.flag("proxy-protocol") ? { proxyProtocol: true } : {}),
   };
 }
 

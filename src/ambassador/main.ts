@@ -12,7 +12,7 @@ import { Ambassador } from "./ambassador.ts";
 import { AMBASSADOR_USAGE, type AmbassadorSpec, parseAmbassador } from "./arguments.ts";
 import { handedOverSockets } from "./handed-over.ts";
 import { nodeProxy } from "./node-proxy.ts";
-import type { Endpoint } from "./proxy.ts";
+import type { DataPlane, Endpoint } from "./proxy.ts";
 import { serveStatus } from "./status-server.ts";
 
 void runProgram({
@@ -24,14 +24,18 @@ void runProgram({
       debug: false,
       prefixLevel: process.env["JOURNAL_STREAM"] !== undefined,
     });
+    const consumer = spec.consumer ?? ownUnit() ?? "fleet-ambassador";
     const ambassador = new Ambassador({
       ...spec,
       clock: systemClock,
       random: systemRandom,
       logger,
       notifier: new ServiceNotifier(process.env),
-      proxy: nodeProxy({ clock: systemClock, logger }),
-      consumer: spec.consumer ?? ownUnit() ?? "fleet-ambassador",
+      proxy:
+        spec.dataPlane === "node"
+          ? nodeProxy({ clock: systemClock, logger })
+          : await openNft(consumer),
+      consumer,
       stateFile: spec.stateFile ?? runtimeFile("backends.json"),
       handedOver: handedOverSocket,
     });
@@ -51,6 +55,12 @@ void runProgram({
     return 0;
   },
 });
+
+/** Loaded only where it is asked for. */
+async function openNft(name: string): Promise<DataPlane> {
+  const { openNftProxy } = await import("./nft-proxy.ts");
+  return await openNftProxy({ clock: systemClock, name });
+}
 
 function readSpec(args: readonly string[]): AmbassadorSpec {
   const { optionsFile } = parseAmbassador(args);

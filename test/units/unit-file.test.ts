@@ -237,8 +237,9 @@ test("reading what the options say gives the same options", () => {
       const scanned = scanUnitFile(text, FILE);
       fc.pre(scanned.problems.length === 0);
       const { options } = scanned.unitFile;
-      // The blank: a byte order mark is part of a name only where it is not the first of its line.
-      const plain = options.map((o) => `[${o.section}]\n ${o.name}=${o.value}\n`).join("");
+      // The blanks: a byte order mark is part of a name only where it is not the first of its line, and a backslash of a
+      // value only where it is not the last.
+      const plain = options.map((o) => `[${o.section}]\n ${o.name}=${o.value} \n`).join("");
       const values = (o: (typeof options)[number]) => [o.section, o.name, o.value];
       assert.deepEqual(parseUnitFile(plain, FILE).options.map(values), options.map(values));
     }),

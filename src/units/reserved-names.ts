@@ -12,8 +12,8 @@ interface ReservedNames {
 
 const RESERVED: readonly ReservedNames[] = [
   {
-    why: "names beginning with fleet belong to fleet-ts itself",
-    names: ["fleet*"],
+    why: "the daemons of fleet-ts, and of fleet",
+    names: ["fleetd*", "fleet.service", "fleet.socket", "fleet-fence*"],
   },
   {
     why: "systemd's own services and sockets",

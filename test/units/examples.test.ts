@@ -26,6 +26,7 @@ const EXAMPLES: Readonly<Record<string, Partial<Requirements>>> = {
   "chain/shop.service": {
     machineOf: ["shop-pull.service", "shop-storage.service", "shop-network.service"],
   },
+  "fleet-sync.service": { metadata: [{ key: "units", operator: "in", values: ["here"] }] },
   "global.service": { global: true, maxUnavailable: 2 },
   "hello-next.service": { replaces: ["hello.service"] },
   "hello.service": {},

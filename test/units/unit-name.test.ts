@@ -212,7 +212,7 @@ test("isReservedUnitName() protects systemd's special units and our own", () => 
     "fleetd-ts.service",
     "fleetd-ts.socket",
     "fleet.service",
-    "fleet-sidekick@web.service",
+    "fleet-fence-1.timer",
   ];
   for (const name of reserved) assert.equal(isReservedUnitName(name), true, name);
   assert.match(reservedNameReason("dbus.socket") ?? "", /message bus/);

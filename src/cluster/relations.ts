@@ -59,7 +59,7 @@ export function isPerMachine({ constraints }: Neighbour): boolean {
 export function matches(patterns: PatternSet, name: string): boolean {
   // Most units have no patterns, and this is asked more often than anything else.
   if (patterns === NO_PATTERNS) return false;
-  if (patterns.literals.has(name)) return true;
+  if (patterns.literals.size > 0 && patterns.literals.has(name)) return true;
   for (const glob of patterns.globs) if (glob.matches(name)) return true;
   return false;
 }

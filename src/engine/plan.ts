@@ -2,14 +2,14 @@ import type { ClusterState } from "../cluster/cluster-state.ts";
 import type { Dirty } from "../cluster/dirty.ts";
 import { compareAge, isWanted, type UnitEntry } from "../cluster/entries.ts";
 import { compareText } from "../cluster/facts.ts";
-import { groupOf, isGroupable, splitGroups } from "../cluster/groups.ts";
+import { groupOf, isAlone, isGroupable, splitGroups } from "../cluster/groups.ts";
 import { BLOCKED_INTERVAL_MS, blockedTask } from "./blocked.ts";
 import { noteFailures, runFailures } from "./failures.ts";
 import { scheduleGlobal, settleGlobal } from "./global.ts";
 import { noteMoves, receiveGroup, runMoves } from "./moves.ts";
 import { type Losses, PlanPass } from "./pass.ts";
 import { scheduleGroup } from "./schedule.ts";
-import { homelessOf, settleGroup, withdraw } from "./settle.ts";
+import { homelessOf, type Standings, settleGroup, withdraw } from "./settle.ts";
 import type { EngineTask } from "./tasks.ts";
 
 /**
@@ -87,6 +87,11 @@ function runRound(pass: PlanPass): void {
       const on = globalsOn.get(oldest.name);
       settleGlobal(pass, oldest, on);
       schedule.push({ oldest, run: () => scheduleGlobal(pass, oldest, on) });
+    } else if (group.length === 1 && isNowhere(pass, oldest)) {
+      schedule.push({
+        oldest,
+        run: () => scheduleGroup(pass, { units: group, standings: NO_STANDINGS }),
+      });
     } else {
       const standings = settleGroup(pass, group);
       receiveGroup(pass, group, standings);
@@ -107,6 +112,18 @@ function runRound(pass: PlanPass): void {
   schedule.sort((a, b) => compareAge(a.oldest, b.oldest));
   for (const { run } of schedule) run();
 }
+
+/** Nothing is to be settled before it is placed: so it is with almost all units that are. */
+function isNowhere(pass: PlanPass, unit: UnitEntry): boolean {
+  return (
+    unit.placement === undefined &&
+    unit.assignedTo.size === 0 &&
+    unit.constraints?.type === "known" &&
+    isAlone(pass.cluster, unit)
+  );
+}
+
+const NO_STANDINGS: Standings = new Map();
 
 function makeItems(pass: PlanPass, units: readonly UnitEntry[]): readonly Item[] {
   const items: Item[] = [];

@@ -209,12 +209,12 @@ export class Ambassador {
   get #waitsFor(): readonly string[] {
     return [...this.#links.values()].flatMap((link) => {
       const { name } = link.spec;
+      const count = link.known.length;
       if (link.problem !== "") return [`${name} (${link.problem})`];
-      if (link.usableCount === 0) {
-        const count = link.known.length;
-        const what = count === 0 ? "no endpoint" : `${count} endpoints, none usable`;
-        return this.#spec.wait ? [`${name} (${what})`] : [];
-      }
+      if (count === 0 && (this.#spec.wait || link.address === undefined))
+        return [`${name} (no endpoint)`];
+      if (link.usableCount === 0 && this.#spec.wait)
+        return [`${name} (${count} endpoints, none usable)`];
       return link.address === undefined ? [`${name} (not listening)`] : [];
     });
   }

@@ -11,8 +11,11 @@ export function ownUnit(cgroupFile = "/proc/self/cgroup"): string | undefined {
   return unitOfCgroup(text);
 }
 
-/** Of /proc/PID/cgroup: the innermost service. Names that systemd escaped stay so. */
+/** Of /proc/PID/cgroup: the innermost service, of cgroup v2 if that says one. Names that systemd escaped stay so. */
 export function unitOfCgroup(text: string): string | undefined {
-  const path = /^(?:0:|\d+:name=systemd):(.*)$/m.exec(text)?.[1] ?? "";
-  return path.split("/").findLast((part) => part.endsWith(".service"));
+  const paths = [/^0::(.*)$/m, /^\d+:name=systemd:(.*)$/m].map(
+    (line) => line.exec(text)?.[1] ?? "",
+  );
+  const units = paths.map((path) => path.split("/").findLast((part) => part.endsWith(".service")));
+  return units.find((unit) => unit !== undefined);
 }

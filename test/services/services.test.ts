@@ -36,6 +36,7 @@ const CGROUPS: readonly (readonly [string, string | undefined])[] = [
     "a.service",
   ],
   ["0::/system.slice/a.service/payload/system.slice/b@1.service/sub\n", "b@1.service"],
+  ["2:cpu:/\n1:name=systemd:/system.slice/a.service\n0::/\n", "a.service"],
   ["0::/user.slice/session-1.scope\n", undefined],
   ["", undefined],
 ];

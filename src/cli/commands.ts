@@ -236,6 +236,15 @@ export const COMMANDS: readonly CommandSpec[] = [
     load: async () => (await import("./commands/list.ts")).listUnitFiles,
   },
   {
+    name: "list-groups",
+    summary: "List the folders of synced trees, each a group of units",
+    description:
+      "Commands that take units take GROUP/ for all units of a folder and those below it.",
+    options: listing("group,units,active,blocked"),
+    examples: ["list-groups", "stop web/"],
+    load: async () => (await import("./commands/list.ts")).listGroups,
+  },
+  {
     name: "list-machines",
     summary: "List the machines of the cluster",
     options: [

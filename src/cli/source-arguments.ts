@@ -17,7 +17,7 @@ export async function sourcesOf(
 ): Promise<readonly UnitSource[]> {
   const { name, lenient, templates } = options;
   if (name === undefined) {
-    const words = await expandArguments(context, args);
+    const words = await expandArguments(context, args, isDirectory);
     const found = await Promise.all(words.map((word) => filesOrNames(context, word, templates)));
     return await readSources(found.flat(), { lenient });
   }
@@ -51,11 +51,14 @@ async function filesOrNames(
   if (/^\s*\[[A-Z]/.test(word)) {
     throw new FleetError("usage", "that looks like a unit file: name its unit with --name");
   }
-  const status = await stat(word).catch(() => undefined);
-  if (status?.isDirectory() !== true) return [word];
+  if (!(await isDirectory(word))) return [word];
   const names = (await namesIn(word)).filter(isMeant);
   if (names.length > 0) return names.map((name) => join(word, name));
   throw new FleetError("not-found", `there is no unit file in the directory ${word}`);
+}
+
+async function isDirectory(word: string): Promise<boolean> {
+  return (await stat(word).catch(() => undefined))?.isDirectory() === true;
 }
 
 async function namesIn(directory: string): Promise<readonly string[]> {

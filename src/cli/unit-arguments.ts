@@ -1,9 +1,10 @@
 import type { UnitView } from "../cluster/views.ts";
 import { errorMessage, FleetError } from "../runtime/errors.ts";
 import { globMatches } from "../units/glob.ts";
-import { isUnitType, mangleUnitName } from "../units/unit-name.ts";
+import { isTemplate, isUnitType, mangleUnitName } from "../units/unit-name.ts";
 import { expandBraces } from "./braces.ts";
 import type { Context } from "./context.ts";
+import { isGroupWord, unitsOfGroup } from "./groups.ts";
 
 /** `web@*`, `db?`, `[ab].timer` */
 export function isPattern(word: string): boolean {
@@ -15,17 +16,31 @@ export function matchesPattern(pattern: string, name: string): boolean {
   return globMatches(pattern, name) || globMatches(mangleUnitName(pattern), name);
 }
 
-/** Braces expanded; `-` stands for the words on standard input. */
+/** Braces expanded; `-` stands for the words on standard input, `GROUP/` for the units of a group. */
 export async function expandArguments(
   context: Context,
   args: readonly string[],
+  isElse: (word: string) => Promise<boolean> = async () => false,
 ): Promise<readonly string[]> {
   const words: string[] = [];
   for (const arg of args) {
     if (arg !== "-") words.push(...expandBraces(arg));
     else words.push(...(await standardInput(context)).split(/\s+/).filter((word) => word !== ""));
   }
-  return words;
+  const expanded: string[] = [];
+  for (const word of words) {
+    if (!isGroupWord(word) || (await isElse(word))) expanded.push(word);
+    else expanded.push(...(await unitsInGroup(context, word)));
+  }
+  return expanded;
+}
+
+/** Templates do not run, so no command that takes groups means them. */
+async function unitsInGroup(context: Context, word: string): Promise<readonly string[]> {
+  const units = unitsOfGroup(word, await context.client.units());
+  const names = units.map(({ name }) => name).filter((name) => !isTemplate(name));
+  if (names.length > 0) return names;
+  throw new FleetError("not-found", `there is no group ${word}: fleetctl-ts list-groups`);
 }
 
 export async function standardInput(context: Context): Promise<string> {

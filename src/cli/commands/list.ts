@@ -1,5 +1,6 @@
 import { blockedPhrase } from "../../cluster/reason-text.ts";
 import type { UnitView } from "../../cluster/views.ts";
+import { isTemplate } from "../../units/unit-name.ts";
 import {
   chosenColumns,
   compareText,
@@ -16,6 +17,7 @@ import {
 } from "../columns.ts";
 import type { CommandOptions, CommandRun, Context } from "../context.ts";
 import { EXIT_DONE } from "../exit-code.ts";
+import { groupOf } from "../groups.ts";
 import { type Column, renderTable } from "../table.ts";
 
 const REASONS_SHOWN_MAX = 10;
@@ -70,6 +72,38 @@ export const listUnitFiles: CommandRun = async (context, _args, options) => {
   tellBlocked(context, options, { units: rows, table });
   return EXIT_DONE;
 };
+
+/** Folders of the trees that syncs follow, and how many of their units are as they should be. */
+export const listGroups: CommandRun = async (context, _args, options) => {
+  const units = (await context.client.units()).filter(({ name }) => !isTemplate(name));
+  const groups = Map.groupBy(
+    units.filter(({ source }) => source !== undefined),
+    (unit) => `${unit.source?.name}/${groupOf(unit) ?? ""}`,
+  );
+  const rows = [...groups]
+    .sort(([a], [b]) => compareText(a, b))
+    .map(([group, members]) => ({
+      group: group.endsWith("/") ? group : `${group}/`,
+      units: members.length,
+      active: members.filter(isActive).length,
+      blocked: members.filter(({ blocked }) => blocked.length > 0).length,
+    }));
+  const columns: readonly Column<(typeof rows)[number]>[] = [
+    { field: "group", value: ({ group }) => group },
+    { field: "units", value: (row) => String(row.units) },
+    { field: "active", value: (row) => String(row.active) },
+    { field: "blocked", value: (row) => String(row.blocked) },
+  ];
+  const chosen = chosenColumns(columns, options.fields ?? GROUP_FIELDS);
+  print(context, options, { columns: chosen, rows, json: rows });
+  return EXIT_DONE;
+};
+
+const GROUP_FIELDS = "group,units,active,blocked";
+
+function isActive({ states }: UnitView): boolean {
+  return states.length > 0 && states.every(({ active }) => active === "active");
+}
 
 const PLAIN: TableOptions = { full: false, legend: String };
 

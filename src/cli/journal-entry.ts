@@ -37,9 +37,13 @@ export function field(entry: JournalEntry, name: string): string | undefined {
   return typeof first === "number" ? new TextDecoder().decode(Uint8Array.from(value)) : first;
 }
 
-/** Microseconds since 1970. */
+/** What a date can be. */
+const REALTIME_US_MAX = 8.64e18;
+
+/** Microseconds since 1970; 0 where it is not said. */
 export function realtimeUs(entry: JournalEntry): number {
-  return Number(field(entry, "__REALTIME_TIMESTAMP") ?? 0);
+  const us = Number(field(entry, "__REALTIME_TIMESTAMP"));
+  return us > 0 && us < REALTIME_US_MAX ? us : 0;
 }
 
 /** Which of the units asked for it is about: also what systemd itself says of a unit, and what a core dump was of. */

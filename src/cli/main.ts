@@ -27,7 +27,8 @@ void runCommandLine(process.argv.slice(2), {
   openRemote: async (settings) => (await import("./ssh2-remote.ts")).openSsh2Remote(settings),
   signal: new AbortController().signal,
 }).then((exit) => {
-  process.exitCode = exit;
+  // Whatever a command that ran out of time still waits for; all that was written goes out first.
+  process.stdout.write("", () => process.exit(exit));
 });
 
 async function readIn(): Promise<string> {

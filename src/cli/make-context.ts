@@ -21,7 +21,9 @@ export function openContext(
   terminal: Terminal,
   json: boolean,
 ): OpenContext {
-  const { clock, drained, pipeIn, readIn, signal } = terminal;
+  const { clock, drained, pipeIn, readIn } = terminal;
+  const ended = new AbortController();
+  const signal = AbortSignal.any([terminal.signal, ended.signal]);
   const waitingLine = new WaitingLine({ clock, write: terminal.writeError, width: terminal.width });
   const write = (text: string | Uint8Array) => {
     waitingLine.clear();
@@ -66,6 +68,7 @@ export function openContext(
     },
   };
   const close = async () => {
+    ended.abort(new Error("the command is over"));
     if (json && results.length > 0) out(JSON.stringify(results, undefined, 2));
     const opened = await remote?.catch(() => undefined);
     opened?.close();

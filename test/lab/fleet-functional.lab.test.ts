@@ -1,0 +1,477 @@
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterEach, test } from "node:test";
+import {
+  destroyAll,
+  machineIds,
+  places,
+  property,
+  runEachOnce,
+  runsOn,
+  unitsOn,
+} from "../support/lab-units.ts";
+import { run } from "../support/run.ts";
+import { useLab } from "../support/use-lab.ts";
+
+/**
+ * The functional scenarios of fleet's own suite under their names (F1 to F42, numbered in docs/from-fleet.md, which also names those that other tests show and
+ * those that end otherwise on purpose).
+ */
+const fixture = useLab({ machines: 4, settings: { agent_ttl: "3s" } });
+
+afterEach(() => destroyAll(fixture.lab));
+
+const SLEEP = "[Service]\nExecStart=/bin/sh -c 'echo Hello, World!; exec sleep infinity'\n";
+const CONFLICT = `${SLEEP}[X-Fleet]\nConflicts=conflict.*.service\n`;
+
+async function ok(...args: readonly string[]): Promise<string> {
+  const { code, stdout, stderr } = await fixture.lab.fleetctl(...args);
+  assert.equal(code, 0, `${args.join(" ")} ended with ${code}: ${stdout}${stderr}`);
+  return stdout;
+}
+
+/** Writes the unit files. */
+async function files(texts: Readonly<Record<string, string>>): Promise<readonly string[]> {
+  for (const [name, text] of Object.entries(texts)) await fixture.lab.unitFile(name, text);
+  return Object.keys(texts);
+}
+
+async function active(): Promise<number> {
+  const rows = await ok("list-units", "--no-legend", "--fields", "active");
+  return rows.split("\n").filter((row) => row === "active").length;
+}
+
+async function activeBecomes(count: number): Promise<void> {
+  await fixture.lab.waitFor({
+    what: `${count} units are active`,
+    deadlineMs: 40_000,
+    look: active,
+    until: (seen) => seen === count,
+  });
+}
+
+async function rows(...args: readonly string[]): Promise<number> {
+  return (await ok(...args, "--no-legend")).split("\n").filter((row) => row !== "").length;
+}
+
+test("F1 TestClientVersionFlag, F2 TestClientVersionHelpOutput, F3 TestClientHelpFlag", async () => {
+  assert.match(await ok("version"), /^fleetctl-ts version \d+\.\d+\.\d+\n$/);
+  for (const args of [["--help"], ["-h"], ["help"], []]) assert.match(await ok(...args), /Usage:/);
+});
+
+test("F5 TestFleetctlWithEnv: the endpoint is the environment's", async () => {
+  assert.equal(await rows("list-machines"), 4);
+});
+
+test("F6 TestDynamicClusterNewMemberUnitMigration", async () => {
+  const { lab } = fixture;
+  const names = [0, 1, 2].map((n) => `conflict.${n}.service`);
+  await ok("start", ...(await files(Object.fromEntries(names.map((name) => [name, CONFLICT])))));
+  const before = await runEachOnce(lab, names);
+  const [gone = 0] = before["conflict.1.service"] ?? [];
+  await lab.daemon(gone, "stop");
+  try {
+    const machines = lab.machines.filter((machine) => machine !== gone);
+    const after = await runEachOnce(lab, names, { machines });
+    assert.deepEqual(after["conflict.0.service"], before["conflict.0.service"]);
+    assert.deepEqual(after["conflict.2.service"], before["conflict.2.service"]);
+  } finally {
+    await lab.daemon(gone, "start");
+  }
+});
+
+test("F9 TestInstallUnit: a unit that systemd starts along with another", async () => {
+  const { lab } = fixture;
+  const discovery = `[Unit]\nBindsTo=hello.service\n${SLEEP}[Install]\nWantedBy=hello.service\n[X-Fleet]\nMachineOf=hello.service\n`;
+  await ok("load", ...(await files({ "hello.service": SLEEP, "discovery.service": discovery })));
+  assert.deepEqual(await runsOn(lab, "discovery.service"), []);
+  await ok("start", "hello.service");
+  const where = await runEachOnce(lab, ["hello.service", "discovery.service"]);
+  assert.deepEqual(where["hello.service"], where["discovery.service"]);
+  await ok("stop", "hello.service");
+  await lab.waitFor({
+    what: "discovery has stopped with hello",
+    deadlineMs: 20_000,
+    look: () => runsOn(lab, "discovery.service"),
+    until: (on) => on.length === 0,
+  });
+});
+
+test("F10 to F14: machines, a bad page token, and metadata over the API", async () => {
+  const { lab } = fixture;
+  const base = `${await lab.endpoint(1)}/fleet/v1/machines`;
+  const get = await fetch(base);
+  assert.deepEqual([get.status, get.headers.get("content-type")], [200, "application/json"]);
+  assert.equal((await fetch(`${base}?nextPageToken=EwBMLg%3D%3D`)).status, 400);
+  const [first, second] = await machineIds(lab);
+  const patch = async (body: unknown) => {
+    const headers = { "content-type": "application/json" };
+    const response = await fetch(base, { method: "PATCH", headers, body: JSON.stringify(body) });
+    return [response.status, response.headers.get("content-type")];
+  };
+  const set = [
+    { op: "add", path: `/${first?.id}/metadata/foo`, value: "bar" },
+    { op: "replace", path: `/${second?.id}/metadata/ping`, value: "splat" },
+  ];
+  assert.deepEqual(await patch(set), [204, "application/json"]);
+  assert.match(await ok("list-machines"), /foo=bar/);
+  const removals = set.map(({ path }) => ({ op: "remove", path }));
+  assert.deepEqual(await patch(removals), [204, "application/json"]);
+  assert.doesNotMatch(await ok("list-machines"), /foo=bar|ping=splat/);
+  for (const bad of [
+    [{ op: "noop", path: `/${first?.id}/metadata/foo`, value: "bar" }],
+    [{ op: "add", path: `/${first?.id}/foo`, value: "bar" }],
+    [{ op: "add", path: "/foo", value: "" }],
+  ]) {
+    assert.deepEqual(await patch(bad), [400, "application/json"]);
+  }
+});
+
+test("F15 TestTemplatesWithSpecifiersInMetadata", async () => {
+  const { lab } = fixture;
+  await ok(
+    "submit",
+    ...(await files({ "metadata@.service": `${SLEEP}[X-Fleet]\nMachineMetadata=hostname=%i\n` })),
+  );
+  await ok("start", "metadata@m3", "metadata@m2", "metadata@m1");
+  const where = await places(lab, [
+    "metadata@m1.service",
+    "metadata@m2.service",
+    "metadata@m3.service",
+  ]);
+  assert.deepEqual(Object.values(where), [[1], [2], [3]]);
+  const { code } = await lab.fleetctl("start", "--block-attempts=1", "metadata@invalid");
+  assert.equal(code, 4);
+});
+
+test("F16 TestNodeShutdown: a unit of one machine stops with its daemon", async () => {
+  const { lab } = fixture;
+  const [first] = await machineIds(lab);
+  await files({ "pin@.service": `${SLEEP}[X-Fleet]\nMachineID=%i\n` });
+  await ok("start", `pin@${first?.id}`);
+  await lab.daemon(1, "stop");
+  try {
+    assert.deepEqual(await runsOn(lab, `pin@${first?.id}.service`), []);
+    assert.doesNotMatch(await ok("list-machines", "--full"), new RegExp(first?.id ?? ""));
+    assert.equal(await active(), 0);
+  } finally {
+    await lab.daemon(1, "start");
+  }
+});
+
+test("F18 TestScheduleMachineOf: pairs move together", async () => {
+  const { lab } = fixture;
+  const pong = (n: number) => `${SLEEP}[X-Fleet]\nMachineOf=ping.${n}.service\n`;
+  const pairs = [0, 1, 2].flatMap((n) => [
+    [`ping.${n}.service`, SLEEP],
+    [`pong.${n}.service`, pong(n)],
+  ]);
+  const names = await files(Object.fromEntries(pairs));
+  await ok("start", "--no-block", ...names);
+  assert.equal(await rows("list-unit-files"), 6);
+  const where = await runEachOnce(lab, names);
+  for (const n of [0, 1, 2]) {
+    assert.deepEqual(where[`ping.${n}.service`], where[`pong.${n}.service`]);
+  }
+  const [gone = 0] = where["ping.1.service"] ?? [];
+  await lab.daemon(gone, "stop");
+  try {
+    const machines = lab.machines.filter((machine) => machine !== gone);
+    const after = await runEachOnce(lab, names, { machines });
+    assert.deepEqual(after["ping.1.service"], after["pong.1.service"]);
+  } finally {
+    await lab.daemon(gone, "start");
+  }
+});
+
+test("F19 TestScheduleConflicts, V1 to V4: the ones too many say why, can be taken back, and follow when there is room", async () => {
+  const { lab } = fixture;
+  const names = [0, 1, 2, 3, 4, 5].map((n) => `conflict.${n}.service`);
+  await files(Object.fromEntries(names.map((name) => [name, CONFLICT])));
+  await ok("start", "--no-block", ...names);
+  await activeBecomes(4);
+  const places = (
+    await ok("list-unit-files", "--no-legend", "--fields", "unit,dstate,state,target")
+  )
+    .trim()
+    .split("\n");
+  const waiting = places
+    .filter((row) => /\tlaunched\tinactive\t-$/.test(row))
+    .map((row) => row.split("\t")[0] ?? "");
+  assert.equal(waiting.length, 2);
+  // fleet: success is printed, nothing changes (V2), and stop refuses (V3).
+  assert.match(await ok("unload", waiting[0] ?? ""), /inactive/);
+  const [pending = "", placed = ""] = [waiting[1], names.find((name) => !waiting.includes(name))];
+  await ok("destroy", placed);
+  await lab.waitFor({
+    what: `${pending} runs`,
+    deadlineMs: 20_000,
+    look: () => runsOn(lab, pending),
+    until: (on) => on.length === 1,
+  });
+});
+
+test("F20 TestScheduleOneWayConflict", async () => {
+  const { lab } = fixture;
+  // The conflict is with whatever machine: only m1 may have either.
+  const only = "[X-Fleet]\nMachineMetadata=hostname=m1\n";
+  await ok(
+    "start",
+    ...(await files({ "against.service": `${SLEEP}${only}Conflicts=hello.service\n` })),
+  );
+  await files({ "hello.service": SLEEP + only });
+  const { code, stderr } = await lab.fleetctl("start", "hello.service");
+  assert.equal(code, 1);
+  assert.match(stderr, /conflicts with against\.service/);
+  await ok("destroy", "against");
+  assert.deepEqual((await runEachOnce(lab, ["hello.service"]))["hello.service"], [1]);
+});
+
+test("F22 TestScheduleReplace", async () => {
+  const { lab } = fixture;
+  await ok(
+    "start",
+    ...(await files({
+      "replace.0.service": SLEEP,
+      "replace.1.service": SLEEP,
+      "replace.2.service": `${SLEEP}[X-Fleet]\nMachineOf=replace.1.service\n`,
+    })),
+  );
+  const [before = 0] = await runsOn(lab, "replace.0.service");
+  const kick = `${SLEEP}[X-Fleet]\nReplaces=replace.0.service\nMachineMetadata=hostname=m${before}\n`;
+  await ok("start", ...(await files({ "replace-kick0.service": kick })));
+  const where = await runEachOnce(lab, ["replace.0.service", "replace-kick0.service"]);
+  assert.deepEqual(where["replace-kick0.service"], [before]);
+  assert.notDeepEqual(where["replace.0.service"], [before]);
+});
+
+test("F25 TestScheduleGlobalUnits, V10: status and restart do something, load and unload too", async () => {
+  const { lab } = fixture;
+  const names = await files({ "global.service": `${SLEEP}[X-Fleet]\nGlobal=true\n` });
+  await ok("start", ...names);
+  assert.equal(await active(), 4);
+  assert.equal((await ok("status", "global")).match(/Active: active/g)?.length, 4);
+  const before = (await unitsOn(lab, names)).map(({ mainPid }) => mainPid);
+  await ok("restart", "global");
+  assert.equal(await active(), 4);
+  for (const { mainPid } of await unitsOn(lab, names)) assert.ok(!before.includes(mainPid));
+  await ok("stop", "global");
+  assert.match(
+    await ok("list-units", "--no-legend", "--fields", "active,sub"),
+    /^(inactive\tdead\n){4}$/,
+  );
+  await ok("unload", "global");
+  assert.equal(await rows("list-units"), 0);
+});
+
+test("F26 TestScheduleGlobalConflicts, V11: the other takes over when the first is destroyed", async () => {
+  const { lab } = fixture;
+  const text = `${SLEEP}[X-Fleet]\nGlobal=true\nConflicts=conflict-global.*.service\n`;
+  await files({ "conflict-global.0.service": text, "conflict-global.1.service": text });
+  await ok("start", "conflict-global.0");
+  const { code } = await lab.fleetctl("start", "conflict-global.1");
+  assert.equal(code, 1);
+  assert.deepEqual(await runsOn(lab, "conflict-global.0.service"), [1, 2, 3, 4]);
+  await ok("destroy", "conflict-global.0");
+  await lab.waitFor({
+    what: "the other runs everywhere",
+    deadlineMs: 20_000,
+    look: () => runsOn(lab, "conflict-global.1.service"),
+    until: (on) => on.length === 4,
+  });
+});
+
+test("F28 TestShutdown", async () => {
+  const { lab } = fixture;
+  await lab.daemon(4, "stop");
+  try {
+    const unit = "fleetd-ts.service";
+    assert.equal(await property(lab, { machine: 4, unit, name: "ActiveState" }), "inactive");
+    assert.equal(await property(lab, { machine: 4, unit, name: "Result" }), "success");
+  } finally {
+    await lab.daemon(4, "start");
+  }
+});
+
+test("F32 to F36 and F41: instances of a template through all states", async () => {
+  await files({ "hello@.service": SLEEP });
+  const instances = Array.from({ length: 9 }, (_, index) => `hello@0${9 - index}`);
+  await ok("submit", ...instances);
+  assert.equal(await rows("list-unit-files"), 9);
+  const listed = (await ok("list-unit-files", "--no-legend", "--fields", "unit"))
+    .trim()
+    .split("\n");
+  assert.deepEqual(listed, [...listed].sort());
+  await ok("destroy", "hello@*");
+  assert.equal(await rows("list-unit-files"), 0);
+  await ok("load", "hello@{1..6}");
+  assert.equal(await rows("list-units"), 6);
+  await ok("unload", "hello@*");
+  assert.equal(await rows("list-units"), 0);
+  await ok("start", "hello@{1..3}");
+  await activeBecomes(3);
+  await ok("stop", "hello@{1..3}");
+  assert.equal(await active(), 0);
+  await ok("start", "hello@{1..3}");
+  await activeBecomes(3);
+  await files({ "hello@.service": "[Service]\nExecStart=/bin/sleep 2000\n" });
+  await ok("start", "--replace", "hello@{1..3}");
+  assert.equal(await ok("cat", "hello@2"), "[Service]\nExecStart=/bin/sleep 2000\n");
+  await activeBecomes(3);
+});
+
+test("F37 TestUnitRestart: each has another process afterwards", async () => {
+  const { lab } = fixture;
+  await files({ "hello@.service": SLEEP });
+  const names = [1, 2, 3].map((n) => `hello@${n}.service`);
+  await ok("start", ...names);
+  const before = await unitsOn(lab, names);
+  await ok("restart", ...names);
+  const after = await unitsOn(lab, names);
+  assert.deepEqual(
+    after.map(({ unit, machine }) => [unit, machine]),
+    before.map(({ unit, machine }) => [unit, machine]),
+  );
+  for (const [index, { mainPid }] of after.entries())
+    assert.notEqual(mainPid, before[index]?.mainPid);
+});
+
+test("F38 TestUnitSSHActions (status, journal), F39 TestUnitCat, F40 TestUnitStatus", async () => {
+  const names = await files({ "hello.service": SLEEP });
+  await ok("load", ...names);
+  const { code, stdout } = await fixture.lab.fleetctl("status", "hello");
+  assert.equal(code, 3);
+  assert.match(stdout, /Loaded: loaded/);
+  await ok("start", "hello");
+  assert.match(await ok("status", "hello"), /Active: active/);
+  assert.match(await ok("journal", "--sudo", "hello"), /Hello, World!/);
+  assert.equal(await ok("cat", "hello"), SLEEP);
+});
+
+test("F42 TestReplaceSerialization: the new version starts after ExecStopPost of the old", async () => {
+  const version = (name: string) =>
+    `[Service]\nExecStartPre=/bin/echo pre-${name}\nExecStart=/bin/sleep infinity\nExecStop=/bin/sleep 0.5\nExecStopPost=/bin/echo post-${name}\n`;
+  await ok("start", ...(await files({ "serial.service": version("old") })));
+  await files({ "serial.service": version("new") });
+  await ok("start", "--replace", "serial.service");
+  const said = await ok("journal", "-n", "all", "-o", "cat", "serial");
+  const marks = said
+    .split("\n")
+    .map((line) => line.split(" | ").at(-1) ?? "")
+    .filter((line) => /^(pre|post)-/.test(line));
+  assert.deepEqual(marks, ["pre-old", "post-old", "pre-new"]);
+});
+
+test("V5: a unit whose peer comes later follows by itself", async () => {
+  const { lab } = fixture;
+  await files({
+    "ping.service": SLEEP,
+    "pong.service": `${SLEEP}[X-Fleet]\nMachineOf=ping.service\n`,
+  });
+  assert.equal((await lab.fleetctl("start", "--block-attempts=1", "pong")).code, 4);
+  await ok("start", "ping");
+  const where = await runEachOnce(lab, ["ping.service", "pong.service"]);
+  assert.deepEqual(where["ping.service"], where["pong.service"]);
+});
+
+test("V12: a start that fails is told at once, V13 to V15: a changed file changes something with --replace only", async () => {
+  const { lab } = fixture;
+  const bad = await lab.fleetctl(
+    "start",
+    ...(await files({ "bad.service": "[Service]\nType=oneshot\nExecStart=/bin/false\n" })),
+  );
+  assert.deepEqual([bad.code, /failed to start .*exit-code/.test(bad.stderr)], [1, true]);
+  await ok("start", ...(await files({ "x.service": SLEEP })));
+  await files({ "x.service": "[Service]\nExecStart=/bin/sleep 2000\n" });
+  const warned = await lab.fleetctl("start", "x.service");
+  assert.deepEqual([warned.code, /WARNING: .*--replace/.test(warned.stderr)], [0, true]);
+  const refused = await lab.fleetctl("submit", "--replace", "x.service");
+  assert.deepEqual([refused.code, /can not replace/.test(refused.stderr)], [1, true]);
+  assert.equal(await ok("cat", "x"), SLEEP);
+  await ok("start", "--replace", "x.service");
+  assert.match(await ok("cat", "x"), /sleep 2000/);
+});
+
+test("journal -f goes on through restarts of both daemons and a move, without loss or doubles", async () => {
+  const { lab } = fixture;
+  const count = "i=0; while :; do i=$$((i+1)); echo count $$i; sleep 0.1; done";
+  await ok(
+    "start",
+    ...(await files({ "count.service": `[Service]\nExecStart=/bin/sh -c '${count}'\n` })),
+  );
+  const [holder = 0] = await runsOn(lab, "count.service");
+  const other = lab.machines.find((machine) => machine !== holder) ?? 0;
+  const out = join(lab.dir, "followed");
+  const client = join(import.meta.dirname, "../../src/cli/main.ts");
+  const args = ["journal", "-f", "-n", "1", "-o", "cat", "--timeout", "25", "count"];
+  const follower = run(
+    ["/bin/sh", "-c", `exec "$0" "$@" > ${out}`, process.execPath, client, ...args],
+    {
+      env: { FLEETCTL_ENDPOINT: await lab.endpoint(other) },
+    },
+  );
+  const read = () => readFile(out, "utf8").catch(() => "");
+  const follows = (what: string, until: (text: string) => boolean) =>
+    lab.waitFor({ what, deadlineMs: 20_000, look: read, until });
+  await follows("the follower prints", (text) => text.split("\n").length > 5);
+  await lab.daemon(other, "restart");
+  await lab.daemon(holder, "restart");
+  const length = (await read()).length;
+  await follows("it goes on", (text) => text.length > length + 100);
+  await lab.daemon(holder, "stop");
+  const { code } = await follower;
+  await lab.daemon(holder, "start");
+  const stdout = await read();
+  assert.equal(code, 4);
+  const lines = stdout.split("\n").map((line) => line.split(" | ").at(-1) ?? "");
+  const numbers = lines
+    .filter((line) => line.startsWith("count "))
+    .map((line) => Number(line.slice(6)));
+  const breaks = numbers.filter(
+    (number, index) => index > 0 && number !== (numbers[index - 1] ?? 0) + 1,
+  );
+  assert.deepEqual(breaks, [1], "only the new run begins anew");
+  assert.ok(numbers.length > 50, stdout);
+});
+
+test("the journal of a unit that moved and was destroyed comes from every machine that had it", async () => {
+  const { lab } = fixture;
+  await ok("start", ...(await files({ "moved.service": SLEEP })));
+  const [from = 0] = await runsOn(lab, "moved.service");
+  await lab.daemon(from, "stop");
+  await runEachOnce(lab, ["moved.service"], { machines: lab.machines.filter((m) => m !== from) });
+  await lab.daemon(from, "start");
+  await lab.waitFor({
+    what: "the machine is back",
+    deadlineMs: 20_000,
+    look: () => rows("list-machines"),
+    until: (count) => count === 4,
+  });
+  await ok("destroy", "moved");
+  const said = await ok("journal", "-n", "all", "moved");
+  assert.equal(said.match(/Hello, World!/g)?.length, 2);
+  assert.equal(new Set(said.split("\n").map((line) => line.split(" |")[0])).size, 3);
+});
+
+test("a machine that does not answer is said, and holds up the journals of the others for a moment only", async () => {
+  const { lab } = fixture;
+  await ok("start", ...(await files({ "global.service": `${SLEEP}[X-Fleet]\nGlobal=true\n` })));
+  await lab.pause(4);
+  try {
+    const { code, stdout, stderr } = await lab.fleetctlAt(1, "journal", "global");
+    assert.equal(code, 1);
+    assert.match(stderr, /Not read: .*machine /);
+    assert.equal(stdout.match(/Hello, World!/g)?.length, 3);
+  } finally {
+    await lab.resume(4);
+  }
+});
+
+test("run of fd-forward: the API through standard input and output", async () => {
+  const { lab } = fixture;
+  const request = "GET /fleet/v1/machines HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n";
+  const forward = `printf '${request}' | fleetctl-ts fd-forward /run/fleet.sock`;
+  const { stdout } = await lab.exec(1, "/bin/sh", "-c", `PATH=/opt/fleet/bin:$PATH; ${forward}`);
+  assert.match(stdout, /^HTTP\/1.1 200 OK[\s\S]*"machines"/);
+});

@@ -12,7 +12,7 @@ import type {
 import { type Manifest, manifestHash } from "../../src/units/manifest.ts";
 import { startRecord } from "./invariants.ts";
 import type { StaffedMachine } from "./staffed-machine.ts";
-import { HOST_UNIT, machineMetadata, WORKLOAD, type WorkUnit } from "./workload.ts";
+import { areApart, HOST_UNIT, machineMetadata, WORKLOAD, type WorkUnit } from "./workload.ts";
 import type { World } from "./world.ts";
 
 /** What is not yet as it should be once nothing is broken any more, as sentences. Empty: all is well. */
@@ -214,7 +214,8 @@ function enemiesOf(name: string): readonly string[] {
   const says = (unit: WorkUnit, other: string) => unit.xFleet.includes(`Conflicts=${other}`);
   const own = workUnit(name);
   return WORKLOAD.filter(
-    (unit) => says(unit, name) || (own !== undefined && says(own, unit.name)),
+    (unit) =>
+      says(unit, name) || (own !== undefined && says(own, unit.name)) || areApart(unit.name, name),
   ).map((unit) => unit.name);
 }
 

@@ -3,7 +3,7 @@ import type { AssignmentRecord, PlacementRecord, StateRecord } from "../../src/r
 import type { Comparison, Operation } from "../../src/registry/store.ts";
 import type { Entry, RegistryState, Sender, Sent } from "./registry-log.ts";
 import type { SimMachine } from "./sim-machine.ts";
-import { WORKLOAD } from "./workload.ts";
+import { areApart, WORKLOAD } from "./workload.ts";
 
 export interface RegistryInvariantsOptions {
   readonly keys: Keys;
@@ -150,8 +150,17 @@ export class RegistryInvariants {
   /** A machine that is drained has one group under way at a time. */
   #checkMove(unit: string, value: string, after: RegistryState): void {
     const { keys, machines } = this.#options;
-    const from = (JSON.parse(value) as PlacementRecord).moving?.from;
-    if (from === undefined || this.#asked.has(unit)) return;
+    const placement = JSON.parse(value) as PlacementRecord;
+    const from = placement.moving?.from;
+    if (from === undefined) return;
+    for (const { name } of WORKLOAD.filter((other) => areApart(other.name, unit))) {
+      const other = after.get(keys.placement(name));
+      const isThere =
+        other !== undefined &&
+        (JSON.parse(other.value) as PlacementRecord).machine === placement.machine;
+      if (isThere) this.#violate("MaxPerMachine", `${unit} was moved to where ${name} is`);
+    }
+    if (this.#asked.has(unit)) return;
     const others = WORKLOAD.filter(({ name, xFleet }) => {
       const item =
         name === unit || this.#asked.has(name) ? undefined : after.get(keys.placement(name));

@@ -78,11 +78,20 @@ export const WORKLOAD: readonly WorkUnit[] = [
     rests: "finished",
   }),
   unit("quick", { service: ONESHOT, rests: "finished" }),
+  unit("apart@1", { xFleet: ["MaxPerMachine=1"] }),
+  unit("apart@2", { xFleet: ["MaxPerMachine=1"] }),
+  unit("spread@1", { xFleet: ["SpreadBy=disk"] }),
+  unit("spread@2", { xFleet: ["SpreadBy=disk"] }),
 ];
 
 /** Units that must not run twice at the same time, and how long the slowest takes to stop. */
 export const STRICT_UNITS = WORKLOAD.filter(({ xFleet }) => xFleet.includes("Fencing=strict"));
 export const STRICT_STOP_MS = 2_000;
+
+/** Instances of the template that says MaxPerMachine=1. */
+export function areApart(one: string, other: string): boolean {
+  return one !== other && one.startsWith("apart@") && other.startsWith("apart@");
+}
 
 /** A unit of this name is the machine's own on m2, and runs there. */
 export const HOST_UNIT = { name: "taken.service", machine: 2 } as const;

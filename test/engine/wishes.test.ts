@@ -50,6 +50,20 @@ describe("plan() ranks machines", () => {
     assert.equal(f.placedOn("w@1.service"), "m4");
   });
 
+  test("by other instances than the one that moves", () => {
+    const f = new Fixture();
+    f.machine("m1", { metadata: { zone: "x" } });
+    f.machine("m2", { metadata: { zone: "y" } });
+    for (const index of [1, 2]) f.unit(`w@${index}.service`, ["SpreadBy=zone"]);
+    f.settle({ agents: true });
+    f.machine("m3", { metadata: { zone: "x" } });
+    f.unit("heavy.service", ["Weight=5", "MachineID=m3"]);
+    f.settle({ agents: true });
+    f.state("m1", "w@1.service", { error: { code: "name-taken" } });
+    f.settle({ agents: true });
+    assert.equal(f.placedOn("w@1.service"), "m3", "nobody else is in zone x, however busy it is");
+  });
+
   test("by weight, not by number", () => {
     const f = new Fixture();
     f.machines("m1", "m2");
@@ -90,6 +104,16 @@ describe("plan() and the number of instances on a machine", () => {
     assert.equal(f.placedOn("w@3.service"), undefined, "w@1.service still stops there");
     f.settle({ agents: true });
     assert.equal(f.placedOn("w@3.service"), "m1");
+  });
+
+  test("does not count a unit against itself, nor what it reserves", () => {
+    const f = new Fixture();
+    f.machine("m1");
+    f.unit("w@1.service", ["MaxPerMachine=1", "[Service]", "MemoryMax=4K"]);
+    f.settle({ agents: true });
+    const [unit, machine] = [f.cluster.unit("w@1.service"), f.cluster.machine("m1")];
+    assert.ok(unit !== undefined && machine?.occupants.has("w@1.service"));
+    assert.deepEqual(whyNotAll(f.cluster, { unit, machine }), []);
   });
 
   test("makes nobody leave when the limit is lowered", () => {

@@ -79,7 +79,7 @@ export class LeaveTracker {
       (view?.machineId !== undefined && isUpOn(view, view.machineId));
     if (isUp) {
       entry.wasUp = true;
-      if (entry.downSinceMs !== undefined) entry.downMs = nowMs - entry.downSinceMs;
+      if (entry.downSinceMs !== undefined) entry.downMs = Math.round(nowMs - entry.downSinceMs);
       entry.downSinceMs = undefined;
     } else if (entry.wasUp) {
       entry.downSinceMs ??= nowMs;

@@ -92,7 +92,10 @@ test("a sidekick is ready once it is registered and healthy, and follows its bac
 
 test("a sidekick whose backend is not there registers it as failing and is not ready", async (t) => {
   const { world, machine } = await openWorld(t);
-  const sidekick = new TestSidekick(machine, "--service web --port 1 --check tcp --interval 50ms");
+  const sidekick = new TestSidekick(
+    machine,
+    "--service web --port 1 --check tcp --interval 50ms --drain 0",
+  );
   t.after(() => void sidekick.terminate());
   await world.untilHeld("web/a-1 127.0.0.1:1 failing");
   await world.pass(1_000);

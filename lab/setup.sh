@@ -19,7 +19,7 @@ no_machines_because() {
 missing_debian_packages() { # judged by what they bring, which other packages may bring too
   local package multiarch; multiarch=$(uname -m)-linux-gnu
   local -A brings=([libatomic1]=lib/$multiarch/libatomic.so.1 [systemd-container]=bin/systemd-nspawn [dbus]=lib/systemd/system/dbus.service
-    [iproute2]=bin/ip [procps]=sbin/sysctl [etcd-server]=bin/etcd [etcd-client]=bin/etcdctl
+    [iproute2]=bin/ip [polkitd]=lib/polkit-1/polkitd [procps]=sbin/sysctl [etcd-server]=bin/etcd [etcd-client]=bin/etcdctl
     [nftables]=sbin/nft [conntrack]=sbin/conntrack)
   for package in $DEBIAN_PACKAGES; do
     [ -e "/usr/${brings[$package]}" ] || [ -e "/${brings[$package]}" ] || printf '%s ' "$package"; done; }
@@ -58,6 +58,6 @@ install_npm_packages() {
   (cd "$PROJECT" && npm install --no-audit --no-fund --loglevel=error) > "$log" 2>&1 </dev/null || { tail -n 12 "$log" >&2
     fail "npm install failed (all of its output: $log). Is the registry within reach? See 'npm config get registry'."; }
   "$PROJECT/node_modules/node/bin/node" --version >> "$log" 2>&1 || { tail -n 1 "$log" >&2
-    fail "the pinned Node does not start here. On Debian: apt-get install libatomic1"; }
+    fail "the pinned Node does not start here. On Debian: apt-get install libatomic1 polkitd"; }
   npm_packages_match || fail "npm install left something out; its output: $log. Try: rm -r node_modules && npm install"
   rm -f "$log"; }

@@ -41,6 +41,8 @@ async function bundle({ name, entry }: Program): Promise<string> {
     format: "cjs",
     minify: true,
     legalComments: "none",
+    // Native parts that ssh2 does without where they are not there.
+    loader: { ".node": "empty" },
     logLevel: "warning",
     plugins: [embedEtcdProtocol],
   });

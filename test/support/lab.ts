@@ -199,6 +199,7 @@ export class Lab {
         FLEETCTL_ENDPOINT: await this.endpoint(machine),
         // A third of the time per call; gone with the lab.
         NODE_COMPILE_CACHE: join(this.dir, "node-compile-cache"),
+        XDG_CACHE_HOME: join(this.dir, "cache"),
       },
     });
   }

@@ -28,12 +28,16 @@ export interface Slot {
   connectSumMs: number;
 }
 
+const NONE: ReadonlySet<string> = new Set();
+const NO_COUNTS: ReadonlyMap<string, number> = new Map();
+
 /** The backends of one link: which gets the next connection, which are ejected, and their numbers. */
 export class BackendTable {
   readonly #clock: Clock;
   readonly #tuning: () => LinkTuning;
   /** In the order of the set; then those that left it. */
   #slots = new Map<string, Slot>();
+  #current: readonly Slot[] = [];
   #backends: readonly Backend[] = [];
   #credits: ReadonlyMap<string, number> = new Map();
 
@@ -51,7 +55,8 @@ export class BackendTable {
       renew(slot, backend);
       this.#slots.set(backend.id, slot);
     }
-    this.#backends = [...this.#slots.values()].map((slot) => slot.backend);
+    this.#current = [...this.#slots.values()];
+    this.#backends = this.#current.map((slot) => slot.backend);
     this.#credits = new Map([...this.#credits].filter(([id]) => this.#slots.has(id)));
     for (const [id, slot] of before) {
       slot.isCurrent = false;
@@ -63,19 +68,19 @@ export class BackendTable {
   acquire(tried: ReadonlySet<string>): Slot | undefined {
     const { balance, preferSameMachine, backendConnectionsMax } = this.#tuning();
     const nowMs = this.#clock.monotonicMs();
-    const ejected = new Set<string>();
-    const excluded = new Set(tried);
-    const connections = new Map<string, number>();
-    for (const { id } of this.#backends) {
-      const slot = this.#slots.get(id);
-      if (slot === undefined) continue;
-      connections.set(id, slot.open);
-      if (slot.ejectedUntilMs > nowMs) ejected.add(id);
-      if (slot.isDropped || slot.open >= backendConnectionsMax) excluded.add(id);
-    }
+    const ids = (isSo: (slot: Slot) => boolean) =>
+      this.#current.filter(isSo).map((slot) => slot.backend.id);
+    const ejected = ids((slot) => slot.ejectedUntilMs > nowMs);
+    const excluded = ids((slot) => slot.isDropped || slot.open >= backendConnectionsMax);
+    const isCounted = balance === "least-connections";
     const choice = chooseBackend({
-      ...{ balance, preferSameMachine, backends: this.#backends },
-      ...{ ejected, excluded, connections, credits: this.#credits },
+      ...{ balance, preferSameMachine, backends: this.#backends, credits: this.#credits },
+      // Sets and maps are made only where they say something: this runs for every connection.
+      ejected: ejected.length === 0 ? NONE : new Set(ejected),
+      excluded: excluded.length === 0 ? tried : new Set([...tried, ...excluded]),
+      connections: isCounted
+        ? new Map(this.#current.map(({ backend, open }) => [backend.id, open]))
+        : NO_COUNTS,
     });
     if (choice === undefined) return undefined;
     this.#credits = choice.credits;

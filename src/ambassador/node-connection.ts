@@ -48,7 +48,7 @@ export class NodeConnection {
     this.#client = client;
     this.#untilMs = host.clock.monotonicMs() + tuning.holdMs;
     client.on("error", () => this.cut());
-    client.once("close", () => this.#closed());
+    client.on("close", () => this.#closed());
   }
 
   get isHeld(): boolean {
@@ -129,14 +129,14 @@ export class NodeConnection {
       backend.destroy(new Error(`no connection within ${connectTimeoutMs} ms`));
     });
     backend.once("error", failed);
-    backend.once("connect", () => {
+    backend.on("connect", () => {
       this.#cancelTimer?.();
       backend.off("error", failed);
       this.#host.table.connected(slot, clock.monotonicMs() - began);
       this.#join({ backend, slot, down });
     });
     // Ours, by cut(): not the backend's failure.
-    backend.once("close", (hadError) => {
+    backend.on("close", (hadError) => {
       if (this.#slot === slot) this.#closed();
       else if (!hadError && this.#backend === backend) this.#host.table.release(slot);
     });
@@ -158,8 +158,8 @@ export class NodeConnection {
       slot.errors += 1;
       this.cut();
     });
-    backend.once("end", () => this.#ended(down, client));
-    client.once("end", () => this.#ended(up, backend));
+    backend.on("end", () => this.#ended(down, client));
+    client.on("end", () => this.#ended(up, backend));
     if (this.#tuning.proxyProtocol) backend.write(proxyHeader(endsOf(client)));
     readInto(client, up.onread);
   }

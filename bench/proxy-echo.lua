@@ -1,0 +1,3 @@
+-- wrk: requests of 1 KiB
+wrk.method = "POST"
+wrk.body = string.rep("x", 1024)

@@ -3,7 +3,7 @@
 # Sourced by start.sh, test/run.sh and test/check.sh. Does nothing, quickly, where everything is there.
 PROJECT=$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")
 # libatomic1 is what the pinned Node needs beside the C library; Debian's smallest installation lacks it.
-DEBIAN_PACKAGES="systemd-container dbus iproute2 procps etcd-server etcd-client libatomic1 nftables conntrack"
+DEBIAN_PACKAGES="systemd-container dbus iproute2 procps polkitd etcd-server etcd-client libatomic1 nftables conntrack"
 
 # A progress line with the seconds since the script began; `fail` ends it with what to do.
 step() { printf '%3ds  %s\n' "$SECONDS" "$*"; }
@@ -58,6 +58,6 @@ install_npm_packages() {
   (cd "$PROJECT" && npm install --no-audit --no-fund --loglevel=error) > "$log" 2>&1 </dev/null || { tail -n 12 "$log" >&2
     fail "npm install failed (all of its output: $log). Is the registry within reach? See 'npm config get registry'."; }
   "$PROJECT/node_modules/node/bin/node" --version >> "$log" 2>&1 || { tail -n 1 "$log" >&2
-    fail "the pinned Node does not start here. On Debian: apt-get install libatomic1 polkitd"; }
+    fail "the pinned Node does not start here. On Debian: apt-get install libatomic1"; }
   npm_packages_match || fail "npm install left something out; its output: $log. Try: rm -r node_modules && npm install"
   rm -f "$log"; }

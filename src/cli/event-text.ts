@@ -91,7 +91,7 @@ function stateEvents(
     earlier.delete(machine);
     const text = stateText(state);
     if (old === undefined || stateText(old) !== text) {
-      const isBad = state.active === "failed" || state.load !== "loaded";
+      const isBad = state.active === "failed" || !isLoading(state);
       events.push({ event: "state", unit, machine, text: `${text} on ${legend(machine)}`, isBad });
     }
     const { error } = state;
@@ -108,5 +108,10 @@ function stateEvents(
 
 function stateText({ load, active, sub, result }: UnitStateView): string {
   const why = result === "success" || result === "" ? "" : `, result ${result}`;
-  return `${load === "loaded" ? "" : `${load}, `}${active} (${sub})${why}`;
+  return `${isLoading({ load }) ? "" : `${load}, `}${active} (${sub})${why}`;
+}
+
+/** It is, or nothing has been said of it yet. */
+function isLoading({ load }: Pick<UnitStateView, "load">): boolean {
+  return load === "loaded" || load === "";
 }

@@ -23,6 +23,7 @@ export type TunnelTarget =
   | { readonly path: string }
   | { readonly host: string; readonly port: number };
 
+/** Both streams have to be read to their end: before, it does not end. */
 export interface RemoteProcess {
   readonly output: Readable;
   readonly errors: Readable;

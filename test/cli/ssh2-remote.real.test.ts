@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { appendFile, readFile, rm, writeFile } from "node:fs/promises";
+import { appendFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { RemoteSettings } from "../../src/cli/remote.ts";
@@ -12,6 +13,7 @@ import { run, runOk } from "../support/run.ts";
 import { openSshServer, SSHD, type SshServer, sshUser } from "../support/ssh-server.ts";
 import { PlayedCluster } from "./played-cluster.ts";
 import { runCli } from "./run-cli.ts";
+import { M1, M2 } from "./views.ts";
 
 if (!existsSync(SSHD))
   console.log("left out: SSH against a real sshd (openssh-server is not here)");
@@ -178,5 +180,91 @@ function declareTests(): void {
     });
     assert.equal(absent.exit, 1);
     assert.match(absent.err, /cannot reach 127.0.0.1 by ssh: /);
+  });
+
+  test("journal, status and kill of a machine whose daemon does not listen go by SSH", async (t) => {
+    const entry = `{"MESSAGE":"%s","_SYSTEMD_UNIT":"far.service","__REALTIME_TIMESTAMP":"1","__CURSOR":"c"}`;
+    const programs = await mkdtemp(join(tmpdir(), "fleet-programs-"));
+    t.after(() => rm(programs, { recursive: true }));
+    await writeFile(join(programs, "journalctl"), `#!/bin/sh\nprintf '${entry}\\n' "$*"\n`, {
+      mode: 0o755,
+    });
+    await writeFile(join(programs, "systemctl"), '#!/bin/sh\necho "$@"\nexit 3\n', { mode: 0o755 });
+    const server = await openSshServer(t, [`SetEnv PATH=${programs}:/usr/bin:/bin`]);
+    await know(server);
+    const cluster = await PlayedCluster.open();
+    t.after(() => cluster.close());
+    await cluster.lead();
+    await cluster.addMachine(M1);
+    await cluster.addMachine(M2, { address: "127.0.0.1" });
+    cluster.behaviours.set("far.service", { machines: [M2] });
+    const file = join(cluster.directory, "far.service");
+    await writeFile(file, "[Service]\nExecStart=/bin/sleep 1\n");
+    assert.equal((await cluster.run("start", file)).exit, 0);
+    const environment = {
+      FLEETCTL_ENDPOINT: `unix://${join(cluster.directory, "fleet.sock")}`,
+      FLEETCTL_SSH_PORT: String(server.port),
+      FLEETCTL_KNOWN_HOSTS_FILE: join(server.directory, "known_hosts"),
+      HOME: server.home,
+    };
+    const journal = await runCli(["journal", "-o", "cat", "-g", "it's", "far"], environment);
+    assert.deepEqual([journal.exit, journal.err], [0, ""]);
+    assert.match(
+      journal.out,
+      /^--unit=far\.service --no-pager --lines=10 --output=json .*--grep=it's\n$/,
+    );
+    const status = await runCli(["status", "far"], environment);
+    assert.deepEqual(status, { exit: 3, out: "status -l --no-pager -- far.service\n", err: "" });
+    const kill = await runCli(["kill", "-s", "HUP", "far"], environment);
+    assert.equal(kill.exit, 1);
+    assert.match(kill.err, /not signalled on 5555aaaa/);
+  });
+
+  test("ssh runs the system's ssh with the options mapped, and through a tunnel; words and exit status arrive", async (t) => {
+    const server = await openSshServer(t);
+    const far = await openSshServer(t);
+    await know(
+      server,
+      `[127.0.0.1]:${server.port} ${server.hostKey}\n[127.0.0.1]:${far.port} ${far.hostKey}\n`,
+    );
+    await appendFile(
+      join(server.home, ".ssh/id_ed25519.pub"),
+      await readFile(join(far.home, ".ssh/id_ed25519.pub")),
+    );
+    const cluster = await PlayedCluster.open();
+    t.after(() => cluster.close());
+    await cluster.lead();
+    await cluster.addMachine(M1);
+    await cluster.addMachine(M2, { address: "127.0.0.1" });
+    const main = join(import.meta.dirname, "../../src/cli/main.ts");
+    const ssh = (options: Readonly<Record<string, string>>, ...args: readonly string[]) =>
+      run([process.execPath, main, "ssh", ...args], {
+        env: {
+          FLEETCTL_ENDPOINT: `unix://${join(cluster.directory, "fleet.sock")}`,
+          FLEETCTL_KNOWN_HOSTS_FILE: join(server.directory, "known_hosts"),
+          FLEETCTL_SSH_USERNAME: sshUser(),
+          FLEETCTL_SSH_KEY_FILE: join(far.home, ".ssh/id_ed25519"),
+          FLEETCTL_SSH_PORT: String(far.port),
+          ...options,
+        },
+      });
+    const several = await ssh({}, M2.slice(0, 4), "printf", "%s|", "a  b", "$HOME");
+    assert.deepEqual([several.code, several.stdout], [0, "a  b|$HOME|"], several.stderr);
+    const one = await ssh({}, "--machine", M2, "echo a | tr a b; exit 7");
+    assert.deepEqual([one.code, one.stdout], [7, "b\n"], one.stderr);
+    const tunnelled = await ssh(
+      { FLEETCTL_TUNNEL: `127.0.0.1:${server.port}` },
+      M2,
+      "--",
+      "ls",
+      "-d",
+      "/",
+    );
+    assert.deepEqual([tunnelled.code, tunnelled.stdout], [0, "/\n"], tunnelled.stderr);
+    await far.restart({ newKey: true });
+    assert.equal((await ssh({}, M2, "true")).code, 255);
+    const lax = await ssh({ FLEETCTL_STRICT_HOST_KEY_CHECKING: "false" }, M2, "echo", "x");
+    assert.deepEqual([lax.code, lax.stdout, lax.stderr], [0, "x\n", ""]);
+    assert.equal((await ssh({}, "nobody")).code, 3);
   });
 }

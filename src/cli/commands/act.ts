@@ -79,6 +79,7 @@ async function actOn(
       action.action === "kill" ? ["kill", `--signal=${action.signal}`] : [action.action];
     const command = ["systemctl", ...words, "--", name];
     const process = await remote.run({ address, port: options.sshPort }, command);
+    process.output.resume();
     let errors = "";
     for await (const chunk of process.errors) errors += chunk;
     return (await process.exitStatus) === 0 ? undefined : errors.trim();

@@ -43,20 +43,9 @@ export const bench: Bench = {
     });
     const inside = join(import.meta.dirname, "proxy-inside.ts");
     const numbers = [context.rounds, context.seconds ?? 2].map(String);
-    const child = spawn(
-      "unshare",
-      [
-        "--net",
-        "--pid",
-        "--fork",
-        "--kill-child",
-        "--mount-proc",
-        process.execPath,
-        inside,
-        ...numbers,
-      ],
-      { stdio: ["ignore", "pipe", "inherit"] },
-    );
+    const own = ["--net", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    const argv = [...own, process.execPath, inside, directory, ...numbers];
+    const child = spawn("unshare", argv, { stdio: ["ignore", "pipe", "inherit"] });
     const ended = new Promise<number | null>((resolve) => child.once("close", resolve));
     for await (const line of createInterface({ input: child.stdout })) {
       const said = JSON.parse(line) as { readonly sample?: Sample; readonly note?: string };

@@ -112,7 +112,8 @@ describe("plan() and the number of instances on a machine", () => {
     f.unit("w@1.service", ["MaxPerMachine=1", "[Service]", "MemoryMax=4K"]);
     f.settle({ agents: true });
     const [unit, machine] = [f.cluster.unit("w@1.service"), f.cluster.machine("m1")];
-    assert.ok(unit !== undefined && machine?.occupants.has("w@1.service"));
+    assert.ok(unit !== undefined && machine !== undefined);
+    assert.ok(machine.occupants.has("w@1.service"));
     assert.deepEqual(whyNotAll(f.cluster, { unit, machine }), []);
   });
 

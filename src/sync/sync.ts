@@ -1,4 +1,3 @@
-import type { UnitView } from "../cluster/views.ts";
 import {
   SOURCE_HISTORY_MAX,
   SOURCE_TEXTS_MAX,
@@ -40,6 +39,7 @@ export type SyncOutcome =
       readonly type: "synced" | "unchanged" | "planned";
       readonly version: TreeVersion;
       readonly plan: SyncPlan;
+      readonly units: readonly TreeUnit[];
     }
   /** The version is not applied: nothing was touched, or all of it taken back to `backTo`. */
   | {
@@ -49,6 +49,8 @@ export type SyncOutcome =
       readonly backTo?: TreeVersion;
       /** It was rejected before and has not changed since. */
       readonly known: boolean;
+      /** Of the version that goes on running. */
+      readonly units?: readonly TreeUnit[];
     }
   | { readonly type: "suspended" };
 
@@ -61,7 +63,8 @@ export async function planOnce(options: SyncOptions, signal: AbortSignal): Promi
   const problems = read.problems.map(treeProblemText);
   if (problems.length > 0) return { type: "rejected", version, problems, known: false };
   const plan = planSync(read.units, await cluster.units(signal), options);
-  return { type: plan.steps.length === 0 ? "unchanged" : "planned", version, plan };
+  const type = plan.steps.length === 0 ? "unchanged" : "planned";
+  return { type, version, plan, units: read.units };
 }
 
 /** Brings the cluster to the newest version, or to the pinned one; to the last good one when that fails. */
@@ -95,16 +98,18 @@ export async function syncOnce(options: SyncOptions, signal: AbortSignal): Promi
       await note(options, stored, { version, plan }, signal);
     }
     const type = plan.steps.length === 0 ? "unchanged" : "planned";
-    return { type, version, plan };
+    return { type, version, plan, units: read.units };
   }
   options.onEvent({ type: "plan", version, plan });
   const failures = await roll(options, { version, units: read.units, plan }, signal);
   if (failures.length === 0) {
     await note(options, await cluster.source(source, signal), { version, plan }, signal);
-    return { type: "synced", version, plan };
+    return { type: "synced", version, plan, units: read.units };
   }
   // A version that runs already did not fail: something else did, and it is tried again.
-  if (isDrift) return { type: "rejected", version, problems: failures, known: false };
+  if (isDrift) {
+    return { type: "rejected", version, problems: failures, known: false, units: read.units };
+  }
   return await takeBack(options, { version, failures, running }, signal);
 }
 
@@ -128,8 +133,18 @@ async function takeBack(
     version,
     problems: failures,
     known: false,
-    ...(before === undefined ? {} : { backTo: before }),
+    ...(before === undefined ? {} : { backTo: before.version }),
+    ...unitsOf(before),
   };
+}
+
+interface Kept {
+  readonly version: TreeVersion;
+  readonly units: readonly TreeUnit[];
+}
+
+function unitsOf(kept: Kept | undefined): Pick<Kept, "units"> | undefined {
+  return kept && { units: kept.units };
 }
 
 /** Undefined when that version is no longer to be had. */
@@ -137,7 +152,7 @@ async function healTo(
   options: SyncOptions,
   { id }: TreeVersion,
   signal: AbortSignal,
-): Promise<TreeVersion | undefined> {
+): Promise<Kept | undefined> {
   const { tree, cluster } = options;
   const version = await tree.find(id, { signal });
   if (version === undefined) return undefined;
@@ -145,7 +160,7 @@ async function healTo(
   // Units that only the failed version had are this source's own, and a person's wish to keep them was never asked for.
   const plan = planSync(units, await cluster.units(signal), { ...options, prune: true });
   if (plan.steps.length > 0) await roll(options, { version, units, plan }, signal);
-  return version;
+  return { version, units };
 }
 
 async function roll(
@@ -233,71 +248,73 @@ const LOOK_AGAIN_MS = 3_600_000;
 export async function followSync(options: SyncOptions, signal: AbortSignal): Promise<void> {
   let failures = 0;
   while (!signal.aborted) {
+    const round = new AbortController();
     try {
-      const outcome = await syncOnce(options, signal);
+      await followOnce(options, AbortSignal.any([signal, round.signal]));
       failures = 0;
-      options.onEvent({ type: "outcome", outcome });
-      await untilDue(options, signal);
     } catch (error) {
       if (signal.aborted) return;
       if (!isFleetError(error)) throw error;
       failures += 1;
       options.onEvent({ type: "away", message: errorMessage(error) });
       await sleep(options.clock, backoffMs(failures, RETRY), signal).catch(() => {});
+    } finally {
+      round.abort();
     }
   }
 }
 
-/** Until the tree may have a newer version, or a unit of this source is other than it was. */
-async function untilDue(options: SyncOptions, signal: AbortSignal): Promise<void> {
-  const round = new AbortController();
-  const either = AbortSignal.any([signal, round.signal]);
-  const reasons = [
-    options.tree.stirred({ signal: either }),
-    untilSteered(options, either),
-    ...(options.heal ? [untilDrift(options, either)] : []),
-  ];
-  try {
-    await Promise.race(reasons);
-  } finally {
-    round.abort();
-    await Promise.allSettled(reasons);
-  }
+/** One look and what follows from it, until the next look is due. Waiting begins before the look, so nothing is missed in between. */
+async function followOnce(options: SyncOptions, signal: AbortSignal): Promise<void> {
+  const { tree, cluster, source, heal } = options;
+  const stirred = tree.stirred({ signal });
+  const before = steering((await cluster.source(source, signal)).record);
+  const outcome = await syncOnce(options, signal);
+  options.onEvent({ type: "outcome", outcome });
+  const reasons = [stirred, untilSteered(options, before, signal)];
+  if (heal && outcome.type !== "suspended") reasons.push(untilDrift(options, outcome, signal));
+  // Those that lose are ended by the signal; what they say then does not matter.
+  for (const reason of reasons) reason.catch(() => {});
+  await Promise.race(reasons);
 }
 
-/** Until an operator has pinned, suspended or resumed it, or somebody has told of a new version. */
-async function untilSteered({ cluster, source }: SyncOptions, signal: AbortSignal): Promise<void> {
-  const { revision } = await cluster.source(source, signal);
+/** What operators, and forges that tell of pushes, have said. */
+function steering(record: SourceRecord | undefined): string {
+  return JSON.stringify([record?.pinned, record?.suspended, record?.["toldMs"]]);
+}
+
+async function untilSteered(
+  { cluster, source }: SyncOptions,
+  before: string,
+  signal: AbortSignal,
+): Promise<void> {
   while (!signal.aborted) {
+    const { record, revision } = await cluster.source(source, signal);
+    if (steering(record) !== before) return;
     await cluster.sourceChanged(source, revision, signal);
-    if ((await cluster.source(source, signal)).revision !== revision) return;
   }
 }
 
-async function untilDrift(options: SyncOptions, signal: AbortSignal): Promise<void> {
-  const { cluster, clock, source } = options;
-  const own = [...(await cluster.units(signal)).values()].filter(
-    (unit) => unit.source?.name === source,
-  );
-  const before = new Map(own.map((unit) => [unit.name, shapeOf(unit)]));
-  const names = [...before.keys()];
-  // The first look at all of them comes one by one: what is not there yet has not changed.
-  const heard = new Set<string>();
+/** Until a unit of this source is other than the tree says. */
+async function untilDrift(
+  { cluster, clock }: SyncOptions,
+  outcome: Exclude<SyncOutcome, { readonly type: "suspended" }>,
+  signal: AbortSignal,
+): Promise<void> {
+  const refused = outcome.type === "rejected" ? [] : outcome.plan.refused.map(({ unit }) => unit);
+  const wanted = new Map((outcome.units ?? []).map((unit) => [unit.name, unit]));
+  for (const name of refused) wanted.delete(name);
+  const names = [...wanted.keys()];
+  let drifted = false;
   await new UnitFollower(cluster, signal).until({
     names,
     clock,
     limitMs: LOOK_AGAIN_MS,
-    look: (views) =>
-      names.some((name) => {
-        const view = views.get(name);
-        if (view === undefined) return heard.has(name);
-        heard.add(name);
-        return shapeOf(view) !== before.get(name);
-      }),
+    look: (_, { name, view }) => {
+      const unit = wanted.get(name);
+      drifted ||= view?.manifest !== unit?.hash || view?.desired !== unit?.desired;
+      return drifted;
+    },
   });
   await sleep(clock, HEAL_PAUSE_MS, signal);
-}
-
-function shapeOf({ identity, manifest, desired }: UnitView): string {
-  return `${identity} ${manifest} ${desired}`;
 }

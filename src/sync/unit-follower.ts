@@ -1,7 +1,7 @@
 import type { UnitView } from "../cluster/views.ts";
 import type { CancelTimer, Clock } from "../runtime/clock.ts";
 import { isFleetError } from "../runtime/errors.ts";
-import type { SyncCluster } from "./sync-cluster.ts";
+import type { SyncCluster, UnitNews } from "./sync-cluster.ts";
 
 /** Keeps the newest views of units by watching them, and calls back whoever waits for something to be so. */
 export class UnitFollower {
@@ -28,7 +28,8 @@ export class UnitFollower {
     readonly names: readonly string[];
     readonly clock: Clock;
     readonly limitMs: number;
-    readonly look: (views: ReadonlyMap<string, UnitView>) => boolean;
+    /** `news`: what was heard last. */
+    readonly look: (views: ReadonlyMap<string, UnitView>, news: UnitNews) => boolean;
   }): Promise<void> {
     const { names, clock, limitMs, look } = options;
     const end = new AbortController();
@@ -37,10 +38,11 @@ export class UnitFollower {
     try {
       while (!signal.aborted) {
         try {
-          for await (const { name, view } of this.#cluster.watch(names, signal)) {
+          for await (const news of this.#cluster.watch(names, signal)) {
+            const { name, view } = news;
             if (view === undefined) this.#views.delete(name);
             else this.#views.set(name, view);
-            if (look(this.#views)) return;
+            if (look(this.#views, news)) return;
           }
         } catch (error) {
           if (signal.aborted) break;

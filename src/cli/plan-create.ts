@@ -1,4 +1,5 @@
 import type { UnitChange } from "../api/protocol.ts";
+import { startResult } from "../cluster/start-result.ts";
 import type { UnitView } from "../cluster/views.ts";
 import { type Manifest, manifestHash, validateManifest } from "../units/manifest.ts";
 import { isTemplate, templateOf, validateUnitName } from "../units/unit-name.ts";
@@ -158,10 +159,26 @@ function planKept({ verb }: CreateInput, source: UnitSource, unit: UnitView): Un
   if (verb === "submit") return text === undefined ? { type: "planned" } : refused(text);
   return {
     type: "planned",
-    change: { type: "desire", name: source.name, desired: DESIRED_OF_VERB[verb] },
+    change:
+      verb === "start" && hasFailed(unit)
+        ? { type: "restart", name: source.name }
+        : { type: "desire", name: source.name, desired: DESIRED_OF_VERB[verb] },
     warning: text && `WARNING: ${text}`,
     manifest: differs ? undefined : local,
   };
+}
+
+/** It is launched and systemd has given it up: starting it again means another try. A global unit may be well elsewhere. */
+function hasFailed({ desired, global, identity, restarts, machineId, states }: UnitView): boolean {
+  const state = states.find((one) => one.machineId === machineId);
+  return (
+    desired === "launched" &&
+    !global &&
+    state !== undefined &&
+    state.identity === identity &&
+    state.active === "failed" &&
+    startResult(state, restarts) === "failed"
+  );
 }
 
 function planReplace(

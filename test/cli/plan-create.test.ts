@@ -6,7 +6,7 @@ import type { UnitView } from "../../src/cluster/views.ts";
 import { type Manifest, manifestHash } from "../../src/units/manifest.ts";
 import { templateOf } from "../../src/units/unit-name.ts";
 import type { DesiredState } from "../../src/units/unit-state.ts";
-import { unit } from "./views.ts";
+import { M1, M2, state, unit } from "./views.ts";
 
 const OLD: Manifest = { content: "[Service]\nExecStart=/old\n", dropIns: [] };
 const NEW: Manifest = { content: "[Service]\nExecStart=/new\n", dropIns: [] };
@@ -250,4 +250,33 @@ test("a template can be submitted but not started, a bad name not even submitted
     ['Error starting units: cannot activate template "a@.service"'],
   );
   assert.equal(plan("submit", [source("a b.service", { own: OLD })]).exit, 2);
+});
+
+test("start of a unit that systemd has given up starts it again, and only then", () => {
+  const failure = {
+    active: "failed",
+    result: "start-limit-hit",
+    start: { restarts: 0, outcome: "done" },
+  } as const;
+  const changeFor = (one: Parameters<typeof state>[0], more: Partial<UnitView> = {}) => {
+    const view = unit({
+      manifest: manifestHash(OLD),
+      machineId: M1,
+      states: [state({ manifest: manifestHash(OLD), ...one })],
+      ...more,
+    });
+    return plan("start", [source("a.service", { own: OLD })], [view]).changes;
+  };
+  const desire = [{ type: "desire", name: "a.service", desired: "launched" }];
+  assert.deepEqual(changeFor(failure), [{ type: "restart", name: "a.service" }]);
+  assert.deepEqual(changeFor({}), desire, "it runs");
+  assert.deepEqual(
+    changeFor({ ...failure, machineId: M2 }),
+    desire,
+    "it failed on another machine",
+  );
+  assert.deepEqual(changeFor({ ...failure, active: "activating" }), desire, "systemd still tries");
+  assert.deepEqual(changeFor(failure, { restarts: 1 }), desire, "a start is on its way");
+  assert.deepEqual(changeFor(failure, { desired: "loaded" }), desire, "it is started anyway");
+  assert.deepEqual(changeFor(failure, { global: true }), desire, "others of it may run");
 });

@@ -234,7 +234,10 @@ export class Agent {
       this.#session !== undefined && this.heldCount === 0 && this.#publisher.publishedCount === 0;
     while (!signal.aborted && this.#status.type === "attached") {
       if (isEmpty()) {
-        await this.#session?.presence.lease.revoke({ signal });
+        await this.#session?.presence.lease.revoke({ signal }).catch((error: unknown) => {
+          // The registry is away: the lease runs out by itself.
+          if (!isFleetError(error) || !error.retriable) throw error;
+        });
         return;
       }
       await this.#pause(LEAVE_RECHECK_MS, signal, (wake) => {

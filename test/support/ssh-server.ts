@@ -17,7 +17,6 @@ export interface SshServer {
   readonly hostKey: string;
   /** Ends every connection, and begins anew with another host key if asked to. */
   restart(options?: { readonly newKey?: boolean }): Promise<string>;
-  cutConnections(): Promise<void>;
 }
 
 export const SSHD = "/usr/sbin/sshd";
@@ -92,9 +91,6 @@ export async function openSshServer(
       const key = newKey ? await newHostKey() : hostKey;
       await start();
       return key;
-    },
-    cutConnections: async () => {
-      await runOk(["sh", "-c", `kill $(ps -o pid= --ppid ${child?.pid}); true`]);
     },
   };
 }

@@ -10,7 +10,7 @@ const TENTH = { machines: 500, units: 15_000 };
 /**
  * The planner alone, without a registry. Cold: every index is built from the facts and one plan() of everything made. A change or a
  * loss: until its tasks have come back as facts and there is nothing left to plan. CPU time of the whole process for the first, time on
- * the clock for the others. The oracle judges every placement of the cold plan, and every so manieth choice.
+ * the clock for the others, which therefore want a quiet machine. The oracle judges every placement of the cold plan, and every so manieth choice.
  */
 export const bench: Bench = {
   about: "the planner: 150,000 units on 5,000 machines from cold, then one change at a time",

@@ -78,6 +78,7 @@ export class WaitTracker {
       case "notices":
         this.#notices(line.notices, nowMs);
         break;
+      case "machines":
       case "alive":
         break;
     }

@@ -23,6 +23,8 @@ export type { ApplyResult, MoveRequest, OperatorChange, UnitChange, UnitHistory 
  *   POST /fleet/v2/apply                   ApplyRequest -> ApplyBody
  *   POST /fleet/v2/plan                    ApplyRequest -> PlanBody (nothing is written)
  *   POST /fleet/v2/watch                   WatchRequest -> newline-delimited WatchLine, until either side closes
+ *   GET  /fleet/v2/watch?unit=NAME...|all=1[&kind=units|machines|services]  server-sent WatchEvents; header Last-Event-ID resumes
+ *   GET  /fleet/v2/openapi.json            all of this as an OpenAPI 3.1 document
  *   GET  /fleet/v2/units/NAME/journal?machine=ID&lines=N&follow=1&output=short   text, streamed
  *   GET  /fleet/v2/units/NAME/status?machine=ID    text of `systemctl status`; its exit status in trailer/header `fleet-exit-status`
  *   GET  /fleet/v2/journal?machine=ID&unit=NAME...&lines=N&follow=1&since=&until=&priority=&grep=&after=CURSOR&fields=A,B
@@ -122,6 +124,24 @@ export type WatchLine =
   | { readonly type: "synced"; readonly notices: readonly Notice[] }
   | { readonly type: "notices"; readonly notices: readonly Notice[] }
   | { readonly type: "alive" };
+
+/**
+ * Data of a server-sent event. The lists are those of the kind that is watched; `gone` are names of units, ids of machines, or
+ * `SERVICE/INSTANCE`. The id of the event is `revision`: who has it knows everything up to there. `notices` has no id.
+ */
+export type WatchEvent =
+  | ({
+      /** `snapshot`: all there is; what was known before is void. `too-old`: what was shown last is no longer known. */
+      readonly type: "snapshot" | "change";
+      readonly why?: "start" | "too-old";
+      readonly revision: number;
+      readonly gone: readonly string[];
+    } & {
+      readonly units?: readonly UnitView[];
+      readonly machines?: readonly MachineView[];
+      readonly services?: readonly Endpoint[];
+    })
+  | { readonly type: "notices"; readonly notices: readonly Notice[] };
 
 /** The last line of a journal. Without it the connection was cut. */
 export interface JournalEnd {

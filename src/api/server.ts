@@ -8,7 +8,7 @@ import { type ApiErrorBody, toErrorBody } from "./error-body.ts";
 import { type Entrance, guard } from "./guard.ts";
 import { type ApiRequest, type Handler, Refusal, type Reply, readBody } from "./http.ts";
 import { type ApiAddress, type ListenSpec, listen, makeServer } from "./listen.ts";
-import { matchRoute, type RouteGroup } from "./router.ts";
+import { matchRoute, type Route, type RouteGroup } from "./router.ts";
 import type { UnitLogs } from "./unit-logs.ts";
 import { v1DiscoveryRoutes } from "./v1-discovery.ts";
 import { v1Error, v1Json } from "./v1-format.ts";
@@ -17,6 +17,7 @@ import { v1StateRoutes } from "./v1-state.ts";
 import { v1UnitRoutes } from "./v1-units.ts";
 import { v2ActionRoutes } from "./v2-actions.ts";
 import { v2ClusterRoutes } from "./v2-cluster.ts";
+import { v2DocumentRoutes } from "./v2-document.ts";
 import { v2ExplainRoutes } from "./v2-explain.ts";
 import { v2LogRoutes } from "./v2-logs.ts";
 import { v2MoveRoutes } from "./v2-moves.ts";
@@ -62,6 +63,23 @@ const HARMLESS_POSTS: readonly string[] = [
   `${V2_BASE}/rejoin`,
 ];
 
+/** Everything below /fleet/v2. */
+export function v2Routes(context: ApiContext): readonly Route[] {
+  return [
+    ...v2ClusterRoutes(context),
+    ...v2UnitRoutes(context),
+    ...v2WatchRoutes(context),
+    ...v2LogRoutes(context),
+    ...v2ServiceRoutes(context),
+    ...v2ActionRoutes(context),
+    ...v2MoveRoutes(context),
+    ...v2SourceRoutes(context),
+    ...v2OperatorRoutes(context),
+    ...v2ExplainRoutes(context),
+    ...v2DocumentRoutes(context),
+  ];
+}
+
 /** Serves /fleet/v1 (fleet's API), its old name /v1-alpha, and /fleet/v2. Ends what it opened when it cannot open all. */
 export async function startApi(options: ApiOptions): Promise<Api> {
   const { pageLimit = 100, peers = { tls: undefined }, syncSecret } = options;
@@ -96,18 +114,7 @@ class ApiServer {
       },
       {
         bases: [V2_BASE],
-        routes: [
-          ...v2ClusterRoutes(context),
-          ...v2UnitRoutes(context),
-          ...v2WatchRoutes(context),
-          ...v2LogRoutes(context),
-          ...v2ServiceRoutes(context),
-          ...v2ActionRoutes(context),
-          ...v2MoveRoutes(context),
-          ...v2SourceRoutes(context),
-          ...v2OperatorRoutes(context),
-          ...v2ExplainRoutes(context),
-        ],
+        routes: v2Routes(context),
       },
     ];
   }

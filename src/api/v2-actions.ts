@@ -8,7 +8,7 @@ import type { Route } from "./router.ts";
 /** A reload runs the unit's ExecReload=, which may take its time. */
 const ACTION_MS = 100_000;
 
-const actionRequest = v.variant("action", [
+export const actionRequest = v.variant("action", [
   v.object({ action: v.literal("reload") }),
   v.object({ action: v.literal("reset-failed") }),
   v.object({

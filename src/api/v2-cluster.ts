@@ -59,9 +59,10 @@ async function forget({ registry }: ApiContext, request: ApiRequest): Promise<Re
   }
 }
 
+export const rejoinRequest = v.looseObject({ mode: v.picklist(["keep", "discard"]) });
+
 async function rejoin({ daemon }: ApiContext, request: ApiRequest): Promise<Reply> {
-  const schema = v.looseObject({ mode: v.picklist(["keep", "discard"]) });
-  const { mode } = decodeBody(schema, await request.body());
+  const { mode } = decodeBody(rejoinRequest, await request.body());
   const body: RejoinBody = { units: await daemon.rejoin(mode) };
   return json(200, body);
 }

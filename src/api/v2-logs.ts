@@ -1,6 +1,3 @@
-import { once } from "node:events";
-import type { ServerResponse } from "node:http";
-import { pipeline } from "node:stream/promises";
 import { repeat } from "../runtime/clock.ts";
 import { JOURNAL_OUTPUTS, type JournalOutput, type JournalQuery } from "../units/journal-query.ts";
 import type { ApiContext } from "./context.ts";
@@ -8,6 +5,7 @@ import { checkedUnitName, holderElsewhere, machineElsewhere, pass, unitName } fr
 import { type ApiRequest, badRequest, json, Refusal, type Reply } from "./http.ts";
 import type { HistoryBody, JournalEnd } from "./protocol.ts";
 import type { Route } from "./router.ts";
+import { writePart } from "./stream.ts";
 import type { TextProcess } from "./unit-logs.ts";
 
 const LINES_MAX = 1_000_000;
@@ -37,7 +35,8 @@ export function v2LogRoutes(context: ApiContext): readonly Route[] {
           if (machine !== undefined) {
             return await pass(context, request, { machine, headMs: JOURNAL_HEAD_MS });
           }
-          return journal(limited(processes, () => context.logs.journal(query)));
+          const process = limited(processes, () => context.logs.journal(query));
+          return journal(context, process, request.signal);
         },
       },
     },
@@ -68,10 +67,8 @@ export function v2LogRoutes(context: ApiContext): readonly Route[] {
           if (machine !== undefined) {
             return await pass(context, request, { machine, headMs: JOURNAL_HEAD_MS });
           }
-          return entries(
-            context,
-            limited(processes, () => context.logs.journal(query)),
-          );
+          const process = limited(processes, () => context.logs.journal(query));
+          return entries(context, process, request.signal);
         },
       },
     },
@@ -105,15 +102,17 @@ function limited(processes: { running: number }, start: () => TextProcess): Text
   return process;
 }
 
-function journal(process: TextProcess): Reply {
+function journal({ clock }: ApiContext, process: TextProcess, signal: AbortSignal): Reply {
   return {
     type: "stream",
     status: 200,
     headers: TEXT,
     cancel: () => process.stop(),
     write: async (response) => {
+      // Whoever waits for output would wait for ever.
+      response.once("close", () => process.stop());
       try {
-        await pipeline(process.output, response);
+        for await (const part of process.output) await writePart(response, part, { clock, signal });
       } finally {
         process.stop();
       }
@@ -122,7 +121,7 @@ function journal(process: TextProcess): Reply {
 }
 
 /** The entries as they come, an empty line now and then as long as there are none, and how it ended. */
-function entries({ clock }: ApiContext, process: TextProcess): Reply {
+function entries({ clock }: ApiContext, process: TextProcess, signal: AbortSignal): Reply {
   return {
     type: "stream",
     status: 200,
@@ -142,7 +141,7 @@ function entries({ clock }: ApiContext, process: TextProcess): Reply {
           const part: Buffer = Buffer.isBuffer(chunk) ? chunk : Buffer.from(String(chunk));
           quiet = false;
           atLineStart = part.at(-1) === 0x0a;
-          if (!response.write(part)) await drained(response);
+          await writePart(response, part, { clock, signal });
         }
         const end: JournalEnd = { end: { exitStatus: await process.exitStatus } };
         response.write(`${atLineStart ? "" : "\n"}${JSON.stringify(end)}\n`);
@@ -152,16 +151,6 @@ function entries({ clock }: ApiContext, process: TextProcess): Reply {
       }
     },
   };
-}
-
-async function drained(response: ServerResponse): Promise<void> {
-  const end = new AbortController();
-  const { signal } = end;
-  try {
-    await Promise.race([once(response, "drain", { signal }), once(response, "close", { signal })]);
-  } finally {
-    end.abort();
-  }
 }
 
 async function status({ clock }: ApiContext, process: TextProcess): Promise<Reply> {

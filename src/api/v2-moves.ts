@@ -9,7 +9,7 @@ export function v2MoveRoutes(context: ApiContext): readonly Route[] {
   return [{ path: "moves", methods: { POST: (request) => move(context, request) } }];
 }
 
-const moveRequest = v.strictObject({ unit: v.string(), from: v.string(), to: v.string() });
+export const moveRequest = v.strictObject({ unit: v.string(), from: v.string(), to: v.string() });
 
 async function move({ registry }: ApiContext, request: ApiRequest): Promise<Reply> {
   const wanted = decodeBody(moveRequest, await request.body());

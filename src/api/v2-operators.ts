@@ -21,7 +21,7 @@ const key = v.pipe(
 );
 const value = v.nullable(v.pipe(v.string(), v.minLength(1), v.maxLength(4_000)));
 
-const operatorChange = v.strictObject({
+export const operatorChange = v.strictObject({
   cordoned: v.exactOptional(v.boolean()),
   draining: v.exactOptional(v.boolean()),
   metadata: v.exactOptional(v.pipe(v.record(key, value), v.maxEntries(KEYS_MAX))),

@@ -51,7 +51,7 @@ async function noticesOf(context: ApiContext, { call }: ApiRequest) {
 }
 
 const share = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65_535));
-const handRequest = v.looseObject({
+export const handRequest = v.looseObject({
   host: v.string(),
   port: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535)),
   protocol: v.optional(v.picklist(["tcp", "udp"]), "tcp"),
@@ -108,10 +108,12 @@ function answer(
   }
 }
 
-const watchRequest = v.looseObject({ services: v.pipe(v.array(v.string()), v.maxLength(1_000)) });
+export const watchServicesRequest = v.looseObject({
+  services: v.pipe(v.array(v.string()), v.maxLength(1_000)),
+});
 
 async function watchServices(context: ApiContext, request: ApiRequest): Promise<Reply> {
-  const { services } = decodeBody(watchRequest, await request.body());
+  const { services } = decodeBody(watchServicesRequest, await request.body());
   // So that a registry that is away is a status and not a line.
   await context.registry.read.cluster(request.call);
   const asked = services.length === 0 ? [EVERY_SERVICE] : [...new Set(services)];

@@ -58,7 +58,7 @@ async function getSource(context: ApiContext, request: ApiRequest): Promise<Repl
   return json(200, body);
 }
 
-const putRequest = v.looseObject({
+export const putRequest = v.looseObject({
   revision: v.pipe(v.number(), v.integer(), v.minValue(0)),
   record: sourceRecord,
 });

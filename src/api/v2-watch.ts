@@ -7,18 +7,23 @@ import { decodeBody } from "./decode-body.ts";
 import type { ApiRequest, Reply } from "./http.ts";
 import type { Notice, WatchLine } from "./protocol.ts";
 import type { Route } from "./router.ts";
+import { writePart } from "./stream.ts";
+import { eventStreams } from "./v2-events.ts";
 
 const UNITS_MAX = 10_000;
 /** A client may take silence of 5 s for a dead connection. */
 const ALIVE_MS = 2_000;
-/** A client that takes nothing for so long is cut off. */
-const STALLED_MS = 30_000;
 
 export function v2WatchRoutes(context: ApiContext): readonly Route[] {
-  return [{ path: "watch", methods: { POST: (request) => watch(context, request) } }];
+  return [
+    {
+      path: "watch",
+      methods: { GET: eventStreams(context), POST: (request) => watch(context, request) },
+    },
+  ];
 }
 
-const watchRequest = v.union([
+export const watchRequest = v.union([
   v.looseObject({ all: v.literal(true) }),
   v.looseObject({ units: v.pipe(v.array(v.string()), v.maxLength(UNITS_MAX)) }),
 ]);
@@ -90,20 +95,8 @@ class WatchStream {
   }
 
   async #write(lines: readonly WatchLine[], signal: AbortSignal): Promise<void> {
-    if (lines.length === 0 || this.#response.write(text(lines))) return;
-    const drained = Promise.withResolvers<void>();
-    const cancel = this.#context.clock.setTimer(STALLED_MS, () => this.#response.destroy());
-    const onAbort = () => drained.reject(signal.reason);
-    const onDrain = () => drained.resolve();
-    this.#response.once("drain", onDrain);
-    signal.addEventListener("abort", onAbort, { once: true });
-    try {
-      await drained.promise;
-    } finally {
-      cancel();
-      this.#response.removeListener("drain", onDrain);
-      signal.removeEventListener("abort", onAbort);
-    }
+    if (lines.length === 0) return;
+    await writePart(this.#response, text(lines), { clock: this.#context.clock, signal });
   }
 }
 

@@ -8,15 +8,23 @@ import type { Random } from "../runtime/random.ts";
 import type { Keys } from "./keys.ts";
 import { EMPTY_SUMMARY, type ManifestCache } from "./manifest-cache.ts";
 import type { CallOptions, Change, Revision, Store } from "./store.ts";
-import { Listener, type Told, type UnitListener, type WatchUpdate } from "./unit-listener.ts";
+import {
+  Listener,
+  type Listening,
+  type Told,
+  type UnitListener,
+  type WatchUpdate,
+} from "./unit-listener.ts";
 import { UnitTable, unitOfKey } from "./unit-table.ts";
-import type { ViewReader } from "./view-reader.ts";
+import type { ReadOptions, ViewReader } from "./view-reader.ts";
 import { Session } from "./watch-session.ts";
 
 const RETRY = { firstMs: 100, maxMs: 2_000 };
 /** How often a watching daemon asks whether the registry is still there: a watch alone does not tell. */
 const PROBE_MS = 2_000;
 const PROBE_DEADLINE_MS = 2_500;
+/** What views of machines are made of, besides the lead. */
+const MACHINE_KINDS: readonly string[] = ["machines", "roster", "operators"];
 
 interface WatchedUnit {
   listeners: number;
@@ -47,6 +55,12 @@ export class ClusterWatch {
   readonly #present = new Set<string>();
   #leader = false;
   #reachable = true;
+  /** All changes up to here were taken. */
+  #revision: Revision = 0;
+  #machinesRevision: Revision = 0;
+  #readings = 0;
+  /** Reads that units already taken wait for. */
+  #late = 0;
   #session: Session | undefined;
 
   constructor(options: {
@@ -73,10 +87,16 @@ export class ClusterWatch {
     return this.#listeners.size;
   }
 
-  /** Reads the units once; the first update has all of them. Throws when the registry is away. Whoever opened it closes it. */
-  async open(names: readonly string[] | "all", call: CallOptions = {}): Promise<UnitListener> {
-    const listener: Listener = new Listener(names === "all" ? undefined : new Set(names), {
-      take: (dirty, told, all) => this.#update(dirty, told, all),
+  /**
+   * Reads the units once; the first update has all of them. Throws when the registry is away. Whoever opened it closes it. `machines`:
+   * no units, and an update whenever a machine may look different.
+   */
+  async open(
+    names: readonly string[] | "all" | "machines",
+    call: CallOptions = {},
+  ): Promise<UnitListener> {
+    const listener: Listener = new Listener(typeof names === "string" ? names : new Set(names), {
+      take: (dirty, told, what) => this.#update(dirty, told, what),
       close: () => this.#remove(listener),
     });
     this.#add(listener);
@@ -167,7 +187,7 @@ export class ClusterWatch {
             this.#logger.info("watch-reset", { why: batch.why });
             break;
           }
-          this.#take(batch.changes);
+          this.#take(batch.changes, batch.revision);
         }
       } catch (error) {
         if (signal.aborted) return;
@@ -197,14 +217,18 @@ export class ClusterWatch {
       const unit = this.#units.get(name);
       return unit !== undefined && (hasAll || unit.revision !== undefined || unit.reading > 0);
     });
-    if (names.length > 0) await this.#read(names, call);
+    // As of the very revision that the watch goes on from.
+    if (names.length > 0) await this.#read(names, { ...call, revision });
+    this.#revision = revision;
+    this.#machinesRevision = revision;
+    this.#readings += 1;
     session.open();
     for (const listener of this.#listeners) listener.touch(names);
     return revision;
   }
 
   /** A read is newer than all that the watch gave out before it began; what comes meanwhile is applied on top of it. */
-  async #read(names: readonly string[], call: CallOptions): Promise<void> {
+  async #read(names: readonly string[], call: ReadOptions): Promise<void> {
     const reading = new Map<string, WatchedUnit>();
     for (const name of names) {
       const unit = this.#units.get(name);
@@ -234,7 +258,8 @@ export class ClusterWatch {
     this.#touch(new Set(names));
   }
 
-  #take(changes: readonly Change[]): void {
+  #take(changes: readonly Change[], revision: Revision): void {
+    this.#revision = revision;
     const dirty = new Set<string>();
     let cluster = false;
     const hasAll = this.#hasAll;
@@ -242,7 +267,7 @@ export class ClusterWatch {
       const key = change.type === "put" ? change.item.key : change.key;
       const name = unitOfKey(this.#keys, key);
       if (name !== undefined) {
-        if (hasAll && !this.#units.has(name)) this.#readNew(name);
+        if (hasAll && !this.#units.has(name)) this.#readNew(name, revision);
         if (this.#takeUnit(name, key, change)) dirty.add(name);
         continue;
       }
@@ -251,6 +276,10 @@ export class ClusterWatch {
         cluster = true;
       }
       const parsed = this.#keys.parse(key);
+      if (key === this.#keys.leader || MACHINE_KINDS.includes(parsed?.kind ?? "")) {
+        this.#machinesRevision = revision;
+        cluster = true;
+      }
       if (parsed?.kind !== "machines") continue;
       const present = change.type === "put";
       if (this.#present.has(parsed.machineId) === present) continue;
@@ -266,11 +295,11 @@ export class ClusterWatch {
   }
 
   /** A unit that came while somebody listens to all. */
-  #readNew(name: string): void {
+  #readNew(name: string, revision: Revision): void {
     this.#track([name]);
     const session = this.#session;
-    const call = { signal: session?.signal, deadlineMs: PROBE_DEADLINE_MS };
-    void this.#read([name], call).catch((error: unknown) => {
+    const call = { signal: session?.signal, deadlineMs: PROBE_DEADLINE_MS, revision };
+    this.#later(this.#read([name], call)).catch((error: unknown) => {
       if (!isFleetError(error) && session?.signal.aborted === false) throw error;
       // Read at its next change, as one that came then.
       this.#logger.debug("unit-unread", { unit: name, error: errorMessage(error) });
@@ -301,12 +330,21 @@ export class ClusterWatch {
     this.#touch(names);
     if (late.size === 0) return;
     const call = { signal: this.#session?.signal, deadlineMs: PROBE_DEADLINE_MS };
-    void this.#manifests
-      .summaries(unknown, call)
-      .catch((error: unknown) => {
-        this.#logger.debug("manifest-unread", { error: errorMessage(error) });
-      })
-      .then(() => this.#touch(late));
+    const read = this.#manifests.summaries(unknown, call).catch((error: unknown) => {
+      this.#logger.debug("manifest-unread", { error: errorMessage(error) });
+    });
+    void this.#later(read.then(() => this.#touch(late)));
+  }
+
+  /** Updates meanwhile are not whole; when they are again everybody is told. */
+  async #later(work: Promise<void>): Promise<void> {
+    this.#late += 1;
+    try {
+      await work;
+    } finally {
+      this.#late -= 1;
+      if (this.#late === 0) for (const listener of this.#listeners) listener.wake();
+    }
   }
 
   #touch(names: ReadonlySet<string>): void {
@@ -340,11 +378,16 @@ export class ClusterWatch {
   }
 
   /** Undefined when there is nothing new. */
-  #update(dirty: ReadonlySet<string>, told: Told, all: boolean): WatchUpdate | undefined {
+  #update(dirty: ReadonlySet<string>, told: Told, what: Listening): WatchUpdate | undefined {
     const clusterChanged = told.leader !== this.#leader || told.reachable !== this.#reachable;
-    const present = all ? [...this.#present].sort() : undefined;
+    const present = what === "all" ? [...this.#present].sort() : undefined;
     const presentChanged = present !== undefined && present.join(" ") !== told.present;
-    if (dirty.size === 0 && !clusterChanged && !presentChanged) return undefined;
+    const machinesChanged = what === "machines" && told.machinesRevision !== this.#machinesRevision;
+    const isWholeAgain = told.isPartial && this.#late === 0;
+    const isNews = clusterChanged || presentChanged || machinesChanged || isWholeAgain;
+    if (dirty.size === 0 && !isNews) return undefined;
+    told.isPartial = this.#late > 0;
+    told.machinesRevision = this.#machinesRevision;
     told.present = present?.join(" ");
     told.leader = this.#leader;
     told.reachable = this.#reachable;
@@ -359,7 +402,9 @@ export class ClusterWatch {
       }
     }
     const state = { clusterChanged, leader: this.#leader, reachable: this.#reachable };
-    return { units, gone, ...(presentChanged ? { present } : {}), ...state };
+    const read = { readings: this.#readings, machinesRevision: this.#machinesRevision };
+    const revision = this.#late > 0 ? undefined : this.#revision;
+    return { units, gone, ...(presentChanged ? { present } : {}), ...state, ...read, revision };
   }
 }
 

@@ -15,8 +15,8 @@ export interface ExpectedCluster {
   readonly storeId: string;
 }
 
-/** `endpoints`: all there are now, in order, of the service asked for. */
-export type ServiceListener = (endpoints: readonly Endpoint[]) => void;
+/** `endpoints`: all there are as of `revision`, in order, of the service asked for. */
+export type ServiceListener = (endpoints: readonly Endpoint[], revision: number) => void;
 
 interface Followed {
   readonly listeners: Set<ServiceListener>;
@@ -85,7 +85,7 @@ export class ServiceWatch {
     }
     const { listeners } = followed;
     listeners.add(listener);
-    if (followed.known) listener(sorted(followed));
+    if (followed.known) listener(sorted(followed), followed.revision);
     return () => {
       if (!listeners.delete(listener) || listeners.size > 0) return;
       this.#followed.get(service)?.abort?.();
@@ -151,7 +151,7 @@ export class ServiceWatch {
     followed.known = true;
     followed.revision = revision;
     const endpoints = sorted(followed);
-    for (const listener of [...followed.listeners]) listener(endpoints);
+    for (const listener of [...followed.listeners]) listener(endpoints, revision);
   }
 
   /** Of a record that cannot be read, what was known of it before. */

@@ -5,7 +5,8 @@ import { compareEndpoints, compareText, type Endpoint, type Link } from "../serv
 import type { Keys } from "./keys.ts";
 import { encodeEndpoint, readEndpoint, readLink } from "./service-records.ts";
 import { ServiceWatch } from "./service-watch.ts";
-import { type CallOptions, type KeyValue, readAll, type Store } from "./store.ts";
+import { type CallOptions, type KeyValue, type Revision, readAll, type Store } from "./store.ts";
+import type { ReadOptions } from "./view-reader.ts";
 
 const ATTEMPTS_MAX = 5;
 
@@ -31,10 +32,19 @@ export class Services {
 
   /** Endpoints of one service, or of all, in order of service and instance. */
   async endpoints(service: string | undefined, call: CallOptions): Promise<readonly Endpoint[]> {
+    return (await this.endpointsAt(service, call)).endpoints;
+  }
+
+  /** With the revision they were read at. */
+  async endpointsAt(
+    service: string | undefined,
+    options: ReadOptions,
+  ): Promise<{ readonly revision: Revision; readonly endpoints: readonly Endpoint[] }> {
     const keys = this.#keys;
     const prefix = service === undefined ? keys.all("services") : keys.servicesOf(service);
-    const { items } = await readAll(this.#store, { prefix }, call);
-    return this.#readable(items, (item) => readEndpoint(keys, item)).sort(compareEndpoints);
+    const { items, header } = await readAll(this.#store, { prefix }, options);
+    const endpoints = this.#readable(items, (item) => readEndpoint(keys, item));
+    return { revision: header.revision, endpoints: endpoints.sort(compareEndpoints) };
   }
 
   /** In order of consumer, then machine. */

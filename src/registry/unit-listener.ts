@@ -1,4 +1,5 @@
 import type { UnitView } from "../cluster/views.ts";
+import type { Revision } from "./store.ts";
 
 /** What a listener has not been told yet. */
 export interface WatchUpdate {
@@ -13,6 +14,12 @@ export interface WatchUpdate {
   readonly leader: boolean;
   /** Whether the registry answers. */
   readonly reachable: boolean;
+  /** This and the updates before have every change up to here and, of units that were read before it, none after. Undefined: the rest comes at once. */
+  readonly revision: Revision | undefined;
+  /** How often everything was read anew: all units are told then, changed or not. */
+  readonly readings: number;
+  /** When last something changed that views of machines are made of. */
+  readonly machinesRevision: Revision;
 }
 
 export interface UnitListener {
@@ -26,10 +33,15 @@ export interface Told {
   reachable: boolean | undefined;
   /** Ids, joined. */
   present: string | undefined;
+  machinesRevision: Revision | undefined;
+  isPartial: boolean;
 }
 
+/** Names of units, all units, or the machines alone. */
+export type Listening = ReadonlySet<string> | "all" | "machines";
+
 export interface ListenerSource {
-  take(dirty: ReadonlySet<string>, told: Told, all: boolean): WatchUpdate | undefined;
+  take(dirty: ReadonlySet<string>, told: Told, what: Listening): WatchUpdate | undefined;
   close(): void;
 }
 
@@ -38,12 +50,17 @@ export class Listener implements UnitListener {
   readonly names: ReadonlySet<string> | undefined;
   readonly #watch: ListenerSource;
   #dirty = new Set<string>();
-  readonly #told: Told = { leader: undefined, reachable: undefined, present: undefined };
+  readonly #what: Listening;
+  readonly #told: Told = {
+    ...{ leader: undefined, reachable: undefined, present: undefined },
+    ...{ machinesRevision: undefined, isPartial: false },
+  };
   #woken = false;
   #notify: (() => void) | undefined;
 
-  constructor(names: ReadonlySet<string> | undefined, watch: ListenerSource) {
-    this.names = names;
+  constructor(what: Listening, watch: ListenerSource) {
+    this.names = what === "all" ? undefined : what === "machines" ? new Set() : what;
+    this.#what = what;
     this.#watch = watch;
   }
 
@@ -64,7 +81,7 @@ export class Listener implements UnitListener {
         this.#woken = false;
         const dirty = this.#dirty;
         this.#dirty = new Set();
-        const update = this.#watch.take(dirty, this.#told, this.names === undefined);
+        const update = this.#watch.take(dirty, this.#told, this.#what);
         if (update !== undefined) return update;
       }
       await new Promise<void>((resolve) => {

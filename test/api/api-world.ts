@@ -1,11 +1,13 @@
+import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
 import { type IncomingMessage, request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { DaemonPort } from "../../src/api/context.ts";
+import type { ApiContext, DaemonPort } from "../../src/api/context.ts";
 import { processUnitLogs } from "../../src/api/process-unit-logs.ts";
 import type { ActionRequest, Notice, WatchLine } from "../../src/api/protocol.ts";
 import { type ApiOptions, startApi } from "../../src/api/server.ts";
+import { openApiDocument } from "../../src/api/v2-openapi.ts";
 import { previewPlan } from "../../src/engine/preview.ts";
 import type { Keys } from "../../src/registry/keys.ts";
 import { Registry } from "../../src/registry/registry.ts";
@@ -15,7 +17,17 @@ import { systemClock } from "../../src/runtime/system-clock.ts";
 import type { VirtualClock } from "../../src/runtime/virtual-clock.ts";
 import type { Cleanup } from "../support/cleanup.ts";
 import { openVirtualWorld, putRecord } from "../support/virtual-world.ts";
+import { checkAnswer, type OpenApi, problemOf } from "./json-schema.ts";
 import { SwitchedStore } from "./switched-store.ts";
+
+/** What every answer of /fleet/v2 is held to. */
+const document = openApiDocument("1.2.3") as OpenApi;
+
+/** Holds the data of a server-sent event to it. */
+export function checkEvent(data: unknown): void {
+  const problem = problemOf(document, { $ref: "#/components/schemas/WatchEvent" }, data);
+  assert.equal(problem, undefined);
+}
 
 export const HERE = "aaaa1111bbbb2222cccc3333dddd4444";
 
@@ -26,6 +38,7 @@ export interface ApiWorld {
   readonly clock: VirtualClock;
   readonly keys: Keys;
   readonly registry: Registry;
+  readonly context: ApiContext;
   /** Where it listens, unless other addresses were asked for. */
   readonly socket: string;
   /** Of the first TCP address. */
@@ -33,6 +46,8 @@ export interface ApiWorld {
   readonly notices: Notice[];
   /** What this daemon was to do with units at once. */
   readonly acts: (readonly [unit: string, action: ActionRequest])[];
+  /** The registry forgets all but its newest revision. */
+  compact(): Promise<void>;
   call(method: string, path: string, options?: CallOptions): Promise<Answer>;
 }
 
@@ -78,13 +93,19 @@ export async function openApiWorld(t: Cleanup, options: ApiWorldOptions = {}): P
       acts.push([unit, action]);
     },
   };
-  const api = await startApi({
+  const context = {
     registry,
     daemon,
     logs: processUnitLogs({ journalctl: ["/bin/echo"], systemctl: ["/bin/echo"] }),
     previewPlan,
     clock: systemClock,
     logger: silentLogger,
+    peers: { tls: undefined },
+    syncSecret: undefined,
+    pageLimit: 100,
+  };
+  const api = await startApi({
+    ...context,
     listen: [{ type: "unix", path: socket, mode: 0o600 }],
     ...options,
   });
@@ -97,13 +118,23 @@ export async function openApiWorld(t: Cleanup, options: ApiWorldOptions = {}): P
   return {
     port: tcp?.port ?? 0,
     store,
+    context,
     clock: world.clock,
     keys: world.keys,
     registry,
     socket,
     notices,
     acts,
-    call: (method, path, call = {}) => send({ socketPath: socket, method, path }, call),
+    compact: async () => {
+      const { header } = await world.store.read({ range: { prefix: "/" } });
+      world.store.compact(header.revision);
+    },
+    call: async (method, path, call = {}) => {
+      const answer = await send({ socketPath: socket, method, path }, call);
+      const { status, headers, text } = answer;
+      checkAnswer(document, { method, path }, { status, type: headers["content-type"], text });
+      return answer;
+    },
   };
 }
 

@@ -1,34 +1,41 @@
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
-import { checkPlans, failureText, runTwice } from "./check-plans.ts";
+import { after, describe, test } from "node:test";
+import { failureText } from "./check-plans.ts";
 import { planText } from "./plan.ts";
-import { runPlan } from "./run-plan.ts";
 import { LIFE_EFFECTS_MAX, LIVES, lifeOf, SCENARIOS, type Scenario } from "./scenarios.ts";
+import { Simulator } from "./simulator.ts";
 
 /** FLEET_SIM_SEED=N runs other plans. */
 const SEED = Number(process.env["FLEET_SIM_SEED"] ?? 1);
 const RUNS = 100;
 
 describe("simulated cluster", () => {
+  const simulator = new Simulator();
+  after(() => simulator.close());
+
   for (const scenario of SCENARIOS) {
-    test(scenario.name, async () => await explained(scenario, () => runTwice(scenario.plan)));
+    const { plan } = scenario;
+    test(scenario.name, () =>
+      explained(scenario, () => simulator.run({ type: "run-twice", plan })),
+    );
   }
 
   for (const life of LIVES) {
     test(`the ${life}'s daemon is killed between any two steps of a unit's life`, async () => {
-      const { effects } = await runPlan(lifeOf(life).plan);
+      const { effects } = await simulator.run({ type: "run", plan: lifeOf(life).plan });
       const last = Math.max(...effects);
       assert.ok(last > 20 && last < LIFE_EFFECTS_MAX, `${last} effects`);
       // Right after one effect is right before the next.
       for (let effect = 1; effect <= last; effect += 1) {
         const scenario = lifeOf(life, { effect, moment: "after" });
-        await explained(scenario, () => runPlan(scenario.plan));
+        const { plan } = scenario;
+        await explained(scenario, () => simulator.run({ type: "run", plan }));
       }
     });
   }
 
   test(`${RUNS} plans of faults, seed ${SEED}`, async () => {
-    const failure = await checkPlans({ seed: SEED, runs: RUNS, twiceEvery: 10 });
+    const { failure } = await simulator.run({ type: "check", seed: SEED, runs: RUNS });
     if (failure !== undefined) assert.fail(failureText(SEED, failure));
   });
 });

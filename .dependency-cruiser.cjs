@@ -45,18 +45,19 @@ module.exports = {
       severity: "error",
       from: {
         path: "^src/",
-        pathNot: "^src/(registry/etcd-|cli/ssh2-|agent/dbus-|runtime/pino-|daemon/config)",
+        pathNot:
+          "^src/(registry/etcd-|cli/ssh2-|agent/dbus-|dns/wire-|runtime/pino-|daemon/config)",
       },
-      to: { path: "node_modules/(etcd3|ssh2|dbus-native|pino|ini|@grpc)/" },
+      to: { path: "node_modules/(etcd3|ssh2|dns-packet|dbus-native|pino|ini|@grpc)/" },
     },
     {
       name: "programs-are-strangers",
       comment:
         "they meet in the registry; types of the API's bodies and the way to the services socket are shared with clients; a sync runs in the client as in the daemon",
       severity: "error",
-      from: { path: "^src/(engine|agent|registrar|sidekick|ambassador|api|cli|sync)/" },
+      from: { path: "^src/(engine|agent|registrar|dns|sidekick|ambassador|api|cli|sync)/" },
       to: {
-        path: "^src/(engine|agent|registrar|sidekick|ambassador|api|cli|sync)/",
+        path: "^src/(engine|agent|registrar|dns|sidekick|ambassador|api|cli|sync)/",
         pathNot: [
           "^src/$1/",
           "^src/api/protocol\\.ts$",

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { isIP } from "node:net";
 import { parse } from "ini";
 import type { Overcommit } from "../cluster/facts.ts";
 import { DEFAULT_KEY_PREFIX } from "../registry/keys.ts";
@@ -49,6 +50,8 @@ export interface Config {
   readonly serviceNames: readonly string[];
   /** Endpoints are written below this prefix in SkyDNS' form too. */
   readonly skyDns: { readonly prefix: string; readonly domain: string } | undefined;
+  /** Where names of services, units and machines are answered; undefined: nowhere. */
+  readonly dnsListen: { readonly host: string; readonly port: number } | undefined;
   readonly listen: readonly { readonly host: string; readonly port: number }[];
   readonly insecure: boolean;
   readonly tlsCaFile: string | undefined;
@@ -107,6 +110,7 @@ const KEYS = [
   "service_names",
   "skydns_prefix",
   "skydns_domain",
+  "dns_listen",
   "listen",
   "insecure",
   "tls_cafile",
@@ -233,6 +237,7 @@ export function parseConfig(settings: Settings): Config {
     servicesGroup: read.text("services_group"),
     serviceNames: serviceNames(settings, read.list("service_names")),
     skyDns: skyDns(settings, read),
+    dnsListen: dnsListen(settings, read.text("dns_listen") ?? DEFAULT_DNS_LISTEN),
     listen,
     insecure,
     tlsCaFile: tls[0],
@@ -349,18 +354,29 @@ function skyDns(
   return { prefix, domain: read.text("skydns_domain") ?? "service.fleet" };
 }
 
+/** Loopback only by default, and on a port that no other resolver has: nothing asks it before somebody says so. */
+const DEFAULT_DNS_LISTEN = "127.0.0.54:5354";
+
+function dnsListen(settings: Settings, address: string): Config["dnsListen"] {
+  if (address === "none") return undefined;
+  const listen = parseHostPort(address);
+  if (listen !== undefined && isIP(listen.host) !== 0) return listen;
+  const forms = "is neither of the form ADDRESS:PORT, e.g. 127.0.0.54:5354, nor none";
+  throw invalid(settings, "dns_listen", `"${address}" ${forms}`);
+}
+
 function parseListen(settings: Settings, address: string): { host: string; port: number } {
+  const listen = parseHostPort(address);
+  if (listen !== undefined) return listen;
+  const message = `"${address}" is not of the form HOST:PORT, e.g. 0.0.0.0:49153`;
+  throw invalid(settings, "listen", message);
+}
+
+function parseHostPort(address: string): { host: string; port: number } | undefined {
   const match = /^(?:\[(?<v6>[0-9a-fA-F:]+)\]|(?<host>[^:\s]+)):(?<port>\d{1,5})$/.exec(address);
   const host = match?.groups?.["v6"] ?? match?.groups?.["host"];
   const port = Number(match?.groups?.["port"]);
-  if (host === undefined || port > 65_535) {
-    throw invalid(
-      settings,
-      "listen",
-      `"${address}" is not of the form HOST:PORT, e.g. 0.0.0.0:49153`,
-    );
-  }
-  return { host, port };
+  return host === undefined || port > 65_535 ? undefined : { host, port };
 }
 
 function readOvercommit(settings: Settings, text: string | undefined): Overcommit | undefined {

@@ -9,6 +9,7 @@ import type { ListenSpec } from "../api/listen.ts";
 import { processUnitLogs } from "../api/process-unit-logs.ts";
 import type { ActionRequest, Notice } from "../api/protocol.ts";
 import { type Api, startApi } from "../api/server.ts";
+import { Dns } from "../dns/dns.ts";
 import { runEngine } from "../engine/engine.ts";
 import { previewPlan } from "../engine/preview.ts";
 import { Registrar, type RegistrarOptions } from "../registrar/registrar.ts";
@@ -117,6 +118,7 @@ async function runMachine(machine: Machine): Promise<void> {
     onPresence: (presence) => registrar.setPresence(presence),
     onStatus: (status) => {
       report.tell();
+      dns.setRegistry(status.type === "attached");
       // Away, what was last said holds; by a registry that is not the machine's own nothing is said at all.
       if (status.type !== "away") {
         registrar.setCluster(status.type === "attached" ? status : undefined);
@@ -127,8 +129,15 @@ async function runMachine(machine: Machine): Promise<void> {
     },
   });
   const registrar = makeRegistrar(config, host, shared);
+  const dns = new Dns({ ...shared, services: registrar.services, read: registry.read });
   const parts = { machine, agent, registrar, engine, registry, report };
-  await runParts(parts).finally(() => syncDuty?.stop());
+  const closeDns = await openDns(dns, config);
+  try {
+    await runParts(parts);
+  } finally {
+    await syncDuty?.stop();
+    await closeDns();
+  }
 }
 
 /** Until a signal, or the first part that ends; then everything is taken down in order. */
@@ -208,6 +217,10 @@ async function openApi(parts: {
     pageLimit: config.tokenLimit,
     syncSecret: readOptional(config.syncSecretFile)?.trim(),
   });
+}
+
+async function openDns(dns: Dns, { dnsListen }: Config): Promise<() => Promise<void>> {
+  return dnsListen === undefined ? async () => undefined : await dns.open(dnsListen);
 }
 
 function makeRegistrar(

@@ -74,6 +74,11 @@ export class Registrar {
     }
   }
 
+  /** What the machine's own cluster has registered, for other parts of the daemon. */
+  get services(): ServiceWatch {
+    return this.#watch;
+  }
+
   /** The machine is present, or no longer. */
   setPresence(presence: Presence | undefined): void {
     this.#publisher.setPresence(presence);

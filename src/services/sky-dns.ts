@@ -9,13 +9,20 @@ export function skyDnsEntry(
   where: { readonly prefix: string; readonly domain: string },
 ): { readonly key: string; readonly value: string } | undefined {
   if (!isUsable(endpoint)) return undefined;
-  const labels = [...where.domain.split(".").reverse(), endpoint.service, label(endpoint.instance)];
+  const labels = [
+    ...where.domain.split(".").reverse(),
+    endpoint.service,
+    dnsLabel(endpoint.instance),
+  ];
   const { host, port, priority, weight } = endpoint;
   const value = JSON.stringify({ host, port, priority: priority + 1, weight, ttl: TTL_S });
   return { key: `${where.prefix}${labels.join("/")}`, value };
 }
 
 /** An instance as one label of DNS. */
-function label(instance: string): string {
-  return instance.toLowerCase().replaceAll(/[^a-z0-9-]+/g, "-");
+export function dnsLabel(instance: string): string {
+  return instance
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9-]+/g, "-")
+    .slice(0, 63);
 }

@@ -81,6 +81,7 @@ describe("fleet.conf", () => {
     ["bad flag", "insecure=maybe", /insecure: "maybe" is neither true nor false/],
     ["bad number", "token_limit=ten", /token_limit: "ten" is not a whole number/],
     ["TCP without TLS", "listen=127.0.0.1:49153", /listen: a TCP address needs tls_cafile/],
+    ["a name to answer on", "dns_listen=localhost:53", /dns_listen: "localhost:53" is neither/],
     ["bad address", "listen=49153\ninsecure=true", /listen: "49153" is not of the form HOST:PORT/],
     ["bad prefix", "etcd_key_prefix=fleet", /etcd_key_prefix: "fleet" has to begin with/],
     ["user units", "systemd_user=true", /systemd_user: units of users are not supported/],

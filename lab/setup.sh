@@ -3,7 +3,9 @@
 # Sourced by start.sh, test/run.sh and test/check.sh. Does nothing, quickly, where everything is there.
 PROJECT=$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")
 # libatomic1 is what the pinned Node needs beside the C library; Debian's smallest installation lacks it.
-DEBIAN_PACKAGES="systemd-container dbus iproute2 procps polkitd etcd-server etcd-client libatomic1 nftables conntrack"
+DEBIAN_PACKAGES="systemd-container dbus iproute2 procps polkitd etcd-server etcd-client libatomic1 nftables conntrack git"
+# What only tests need: the peers that the client is tried against.
+TEST_PACKAGES="openssh-server gnupg"
 
 # A progress line with the seconds since the script began; `fail` ends it with what to do.
 step() { printf '%3ds  %s\n' "$SECONDS" "$*"; }
@@ -20,7 +22,7 @@ missing_debian_packages() { # judged by what they bring, which other packages ma
   local package multiarch; multiarch=$(uname -m)-linux-gnu
   local -A brings=([libatomic1]=lib/$multiarch/libatomic.so.1 [systemd-container]=bin/systemd-nspawn [dbus]=lib/systemd/system/dbus.service
     [iproute2]=bin/ip [polkitd]=lib/polkit-1/polkitd [procps]=sbin/sysctl [etcd-server]=bin/etcd [etcd-client]=bin/etcdctl
-    [nftables]=sbin/nft [conntrack]=sbin/conntrack)
+    [nftables]=sbin/nft [conntrack]=sbin/conntrack [git]=bin/git [openssh-server]=sbin/sshd [gnupg]=bin/gpg)
   for package in $DEBIAN_PACKAGES; do
     [ -e "/usr/${brings[$package]}" ] || [ -e "/${brings[$package]}" ] || printf '%s ' "$package"; done; }
 

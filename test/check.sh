@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 . test/parts.sh
 
 install_npm_packages
-begin_tests tests fast_tests 120 --test-concurrency=2
+begin_tests tests fast_tests 400 --test-concurrency=2
 begin_static_parts
 join
 [ "$FAILED" = 0 ] || exit 1

@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 # shellcheck source=test/parts.sh
 . test/parts.sh
 
+DEBIAN_PACKAGES+=" $TEST_PACKAGES"
 because=$(no_machines_because)
 [ -n "$because" ] || install_debian_packages
 install_npm_packages
@@ -15,14 +16,14 @@ begin_static_parts
 without vagrant "validation of the Vagrantfile" || begin vagrantfile \
   env "VAGRANT_DOTFILE_PATH=$LOGS/.vagrant" "VAGRANT_HOME=$LOGS/.vagrant.d" vagrant validate --ignore-provider
 join
-begin_tests tests fast_tests 180 --test-concurrency=2
+begin_tests tests fast_tests 400 --test-concurrency=2
 join
 # Servers and machines of their own: more than two files at a time would only wait for one another.
-begin_tests servers real_tests 300 --test-concurrency=1
-[ ! -e test/simulation/main.ts ] || begin simulation timeout --kill-after=10 300 node test/simulation/main.ts --runs 1000
+begin_tests servers real_tests 900 --test-concurrency=1
+[ ! -e test/simulation/main.ts ] || begin simulation timeout --kill-after=10 900 node test/simulation/main.ts --runs 1000
 join
 if [ -z "$because" ]; then
-  begin_tests machines lab_tests 600 --test-concurrency=2
+  begin_tests machines lab_tests 2400 --test-concurrency=2
   join
   lab/lab.sh sweep
 else

@@ -485,11 +485,11 @@ test("a daemon that restarts while a command waits is waited for", async () => {
   const path = await file("slow.service");
   const starting = cluster.run("start", path);
   await waitFor({
-    what: "the start was asked for",
+    what: "the command waits",
     deadlineMs: 10_000,
     everyMs: 10,
-    look: () => cluster.unit("slow.service"),
-    until: (record) => record !== undefined,
+    look: async () => cluster.waiting,
+    until: (count) => count > 0,
   });
   await cluster.restartApi();
   cluster.behaviours.delete("slow.service");

@@ -45,6 +45,7 @@ export class PlayedCluster {
   readonly store: EmbeddedStore;
   readonly keys: Keys = makeKeys();
   readonly behaviours = new Map<string, Behaviour>();
+  readonly #registry: Registry;
   readonly #startApi: () => Promise<Api>;
   #api: Api;
   readonly #end = new AbortController();
@@ -74,17 +75,19 @@ export class PlayedCluster {
         previewPlan,
         listen: [{ type: "unix", path: join(directory, "fleet.sock"), mode: 0o600 }],
       });
-    return new PlayedCluster({ directory, store, openApi, api: await openApi() });
+    return new PlayedCluster({ directory, store, registry, openApi, api: await openApi() });
   }
 
   private constructor(parts: {
     readonly directory: string;
     readonly store: EmbeddedStore;
+    readonly registry: Registry;
     readonly openApi: () => Promise<Api>;
     readonly api: Api;
   }) {
     this.directory = parts.directory;
     this.store = parts.store;
+    this.#registry = parts.registry;
     this.#startApi = parts.openApi;
     this.#api = parts.api;
     // A test may close the store while it is played.
@@ -99,6 +102,11 @@ export class PlayedCluster {
     await this.#api.close();
     await this.store.close();
     await rm(this.directory, { recursive: true });
+  }
+
+  /** How many commands wait for something. */
+  get waiting(): number {
+    return this.#registry.watch.listenerCount;
   }
 
   /** As when the daemon is restarted. */

@@ -64,7 +64,7 @@ export interface Config {
 export const DEFAULT_CONFIG_FILE = "/etc/fleet/fleet.conf";
 
 /** Keys of the original that mean nothing here. They are accepted, so that an old file still works, and named in the log. */
-const OBSOLETE: Readonly<Record<string, string>> = {
+export const OBSOLETE: Readonly<Record<string, string>> = {
   engine_reconcile_interval: "the engine acts on changes, at once",
   etcd_request_timeout: "every request has its own deadline",
   enable_grpc: "there is one way to talk to the registry",
@@ -73,7 +73,7 @@ const OBSOLETE: Readonly<Record<string, string>> = {
   authorized_keys_file: "signed units are gone",
 };
 
-const KEYS = [
+export const KEYS = [
   "verbosity",
   "registry",
   "etcd_servers",
@@ -230,7 +230,7 @@ export function parseConfig(settings: Settings): Config {
     sync: syncSettings(settings, read),
     syncSecretFile: read.text("sync_secret_file"),
     disableEngine: read.flag("disable_engine"),
-    tokenLimit: read.count("token_limit", 100),
+    tokenLimit: read.count("token_limit", 100, { min: 1, max: 65_535 }),
     apiSocket: read.text("api_socket") ?? "/run/fleet.sock",
     apiGroup: read.text("api_group"),
     servicesSocket: read.text("services_socket") ?? "/run/fleet-services.sock",
@@ -282,11 +282,13 @@ function reader(settings: Settings) {
       if (["0", "no", "n", "false", "f", "off"].includes(value)) return false;
       throw invalid(settings, key, `"${value}" is neither true nor false`);
     },
-    count(key: Key, fallback: number): number {
+    count(key: Key, fallback: number, { min, max } = { min: 0, max: 999_999_999 }): number {
       const value = text(key);
       if (value === undefined) return fallback;
       if (!/^\d{1,9}$/.test(value))
         throw invalid(settings, key, `"${value}" is not a whole number`);
+      if (Number(value) < min || Number(value) > max)
+        throw invalid(settings, key, `${value} is not from ${min} to ${max}`);
       return Number(value);
     },
     duration(key: Key, fallback: number, limits: { readonly minMs: number }): number {
@@ -355,13 +357,13 @@ function skyDns(
 }
 
 /** Loopback only by default, and on a port that no other resolver has: nothing asks it before somebody says so. */
-const DEFAULT_DNS_LISTEN = "127.0.0.54:5354";
+const DEFAULT_DNS_LISTEN = "127.0.0.1:5354";
 
 function dnsListen(settings: Settings, address: string): Config["dnsListen"] {
   if (address === "none") return undefined;
   const listen = parseHostPort(address);
   if (listen !== undefined && isIP(listen.host) !== 0) return listen;
-  const forms = "is neither of the form ADDRESS:PORT, e.g. 127.0.0.54:5354, nor none";
+  const forms = "is neither of the form ADDRESS:PORT, e.g. 127.0.0.1:5354, nor none";
   throw invalid(settings, "dns_listen", `"${address}" ${forms}`);
 }
 

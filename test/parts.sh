@@ -55,6 +55,10 @@ show_failure() { # of a test run: the failing tests, or everything where it ende
 # shellcheck disable=SC2034  # used by those who source this
 {
   fast_tests() { find test -name '*.test.ts' ! -name '*.real.test.ts' ! -name '*.lab.test.ts' | sort; }
+  # The same in parts of about equal length: what computes, what waits for the API, and the rest.
+  core_tests() { fast_tests | grep -E "^test/(cluster|engine|fuzz|simulation|units)/"; }
+  client_tests() { fast_tests | grep -E "^test/(api|cli)/"; }
+  other_tests() { fast_tests | grep -vE "^test/(api|cli|cluster|engine|fuzz|simulation|units)/"; }
   real_tests() { find test -name '*.real.test.ts' | sort; }
   lab_tests() { find test -name '*.lab.test.ts' | sort; }
 }
@@ -68,7 +72,7 @@ begin_tests() {
 begin_static_parts() {
   begin format+lint biome ci --colors=off --error-on-warnings .
   begin types tsc --noEmit
-  begin imports depcruise --config .dependency-cruiser.cjs src test lab bench
+  begin imports depcruise --config .dependency-cruiser.cjs src test lab bench build
   begin deadcode knip --no-config-hints
   begin scripts bash -c 'for file; do bash -n "$file" || exit 1; done' bash "${SCRIPTS[@]}"
   without shellcheck "a linter's findings in shell scripts" || begin shellcheck shellcheck -x "${SCRIPTS[@]}"; }

@@ -19,9 +19,12 @@ const PROGRAM_DEADLINE_MS = 5_000;
 /** This machine. Rejects with `host-io` where it has no machine id or its folders cannot be made. */
 export async function openLinuxHost(options: LinuxHostOptions = {}): Promise<Host> {
   const root = options.root ?? "";
-  const [machineId, bootId, volatile, persistent] = await Promise.all([
+  // Before anything is made on a machine that cannot be one.
+  const [machineId, bootId] = await Promise.all([
     readMachineId(`${root}/etc/machine-id`),
     readBootId(`${root}/proc/sys/kernel/random/boot_id`),
+  ]);
+  const [volatile, persistent] = await Promise.all([
     openFolder(options.volatileDirectory ?? "/run/fleet", { durable: false }),
     openFolder(options.persistentDirectory ?? "/var/lib/fleet-ts", { durable: true }),
   ]);

@@ -1,5 +1,6 @@
 import type { Keys } from "../registry/keys.ts";
 import { ManifestCache } from "../registry/manifest-cache.ts";
+import type { StateRecord } from "../registry/records.ts";
 import type { Store } from "../registry/store.ts";
 import { backoffMs } from "../runtime/backoff.ts";
 import { type Clock, sleep } from "../runtime/clock.ts";
@@ -133,14 +134,7 @@ export class Agent {
       keys,
       clock,
       machineId,
-      stateOf: (unit) =>
-        unitStateRecord(unit, {
-          holdings: this.#holdings,
-          assignments: this.#assignments,
-          lanes: this.#lanes,
-          unheldState: (name) =>
-            this.#mode === "normal" ? this.#runner.unheldState(name) : undefined,
-        }),
+      stateOf: (unit) => this.#stateOf(unit),
     });
     this.#fence = new LeaseFence({
       clock,
@@ -196,6 +190,27 @@ export class Agent {
 
   get isLeaving(): boolean {
     return this.#mode !== "normal";
+  }
+
+  /** Units that this machine holds, with what is true of them now; by name. */
+  get held(): readonly { readonly unit: string; readonly state: StateRecord | undefined }[] {
+    return [...this.#holdings.units()].sort().map((unit) => ({ unit, state: this.#stateOf(unit) }));
+  }
+
+  /** What the daemon says of its machine, or how long its lease lasts, has changed. Units are left as they are. */
+  describeAnew(): void {
+    // The next session begins by rewriting the machine's record.
+    this.#session?.end();
+    this.#hurry?.();
+  }
+
+  #stateOf(unit: string): StateRecord | undefined {
+    return unitStateRecord(unit, {
+      holdings: this.#holdings,
+      assignments: this.#assignments,
+      lanes: this.#lanes,
+      unheldState: (name) => (this.#mode === "normal" ? this.#runner.unheldState(name) : undefined),
+    });
   }
 
   get heldCount(): number {

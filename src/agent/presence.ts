@@ -120,7 +120,7 @@ async function takeOver(
   found: FoundRecord,
   signal: AbortSignal,
 ): Promise<HeldPresence | undefined> {
-  const { store, host, clock } = options;
+  const { store, host, clock, ttlMs } = options;
   const { item, record } = found;
   const sentMs = clock.monotonicMs();
   const alive = await store.keepLeaseAlive(record.leaseId, { signal });
@@ -129,7 +129,11 @@ async function takeOver(
     await waitForEnd(options, found, signal);
     return undefined;
   }
-  const lease = new HeldLease({ store, clock, lease: alive, sentMs });
+  // With another ttl a new one. The old one is left to end by itself: what hangs on it is written anew meanwhile.
+  const lease =
+    record.ttlMs === ttlMs
+      ? new HeldLease({ store, clock, lease: alive, sentMs })
+      : await grantLease(store, clock, ttlMs, { signal });
   await host.volatile.write(LEASE_RECORD, lease.leaseId);
   const value = encodeRecord({ ...record, ...(await makeRecord(options, lease.leaseId)) });
   const { header, applied } = await store.transact(

@@ -55,7 +55,11 @@ export class StatePublisher {
     const prefix = this.#options.keys.statesOf(this.#options.machineId);
     this.#presence = presence;
     this.#published.clear();
-    for (const item of items) this.#published.set(item.key.slice(prefix.length), item.value);
+    for (const { key, value, leaseId } of items) {
+      // What hangs on an earlier lease goes with that, so it has to be written anew.
+      const isKept = leaseId === presence.lease.leaseId;
+      this.#published.set(key.slice(prefix.length), isKept ? value : "");
+    }
     for (const unit of [...this.#published.keys(), ...held]) this.#dirty.add(unit);
   }
 

@@ -4,21 +4,25 @@ import { createServer as createTlsServer } from "node:https";
 import { FleetError } from "../runtime/errors.ts";
 import { listenUnix, type UnixSocketSpec } from "../runtime/unix-socket.ts";
 
-/** Where to listen. PEM texts, not paths. */
+/** Where to listen. */
 export type ListenSpec =
   | ({ readonly type: "unix" } & UnixSocketSpec)
-  | {
-      readonly type: "tcp";
-      readonly host: string;
-      readonly port: number;
-      /** Clients need a certificate of `ca`. Without `tls`, `insecure` has to be said. */
-      readonly tls?:
-        | { readonly ca: string; readonly cert: string; readonly key: string }
-        | undefined;
-      readonly insecure?: boolean | undefined;
-    }
-  /** A listening socket that systemd passed on. `entrance`: what kind it is. */
-  | { readonly type: "fd"; readonly fd: number; readonly entrance: "unix" | "tcp" };
+  | ({ readonly type: "tcp"; readonly host: string; readonly port: number } & Access)
+  /** A listening socket that systemd passed on. `entrance`: what kind it is; on TCP the same holds as above. */
+  | ({ readonly type: "fd"; readonly fd: number; readonly entrance: "unix" | "tcp" } & Access);
+
+/** Clients need a certificate of `ca`. Without `tls`, `insecure` has to be said. */
+interface Access {
+  readonly tls?: TlsTexts | undefined;
+  readonly insecure?: boolean | undefined;
+}
+
+/** PEM, not paths. */
+export interface TlsTexts {
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: string;
+}
 
 export type ApiAddress =
   | { readonly type: "unix"; readonly path: string }
@@ -43,11 +47,12 @@ export function makeServer(spec: ListenSpec, onRequest: RequestListener): Server
     keepAlive: true,
     keepAliveInitialDelay: 30_000,
   };
-  const tls = spec.type === "tcp" ? spec.tls : undefined;
-  if (spec.type === "tcp" && tls === undefined && spec.insecure !== true) {
+  const isTcp = spec.type === "tcp" || (spec.type === "fd" && spec.entrance === "tcp");
+  const tls = isTcp ? spec.tls : undefined;
+  if (isTcp && tls === undefined && spec.insecure !== true) {
     throw new FleetError(
       "config-invalid",
-      `the API would listen on ${spec.host}:${spec.port} for everybody: give certificates, or say insecure=true`,
+      `the API would listen on ${placeOf(spec)} for everybody: give certificates, or say insecure=true`,
     );
   }
   const server =
@@ -62,6 +67,10 @@ export function makeServer(spec: ListenSpec, onRequest: RequestListener): Server
   return server;
 }
 
+function placeOf(spec: Exclude<ListenSpec, { type: "unix" }>): string {
+  return spec.type === "tcp" ? `${spec.host}:${spec.port}` : `file descriptor ${spec.fd}`;
+}
+
 export async function listen(server: Server, spec: ListenSpec): Promise<ApiAddress> {
   if (spec.type === "unix") {
     await listenUnix(server, spec, "the API");
@@ -69,13 +78,8 @@ export async function listen(server: Server, spec: ListenSpec): Promise<ApiAddre
   }
   await new Promise<void>((resolve, reject) => {
     const onError = (error: Error) => {
-      const where =
-        spec.type === "tcp" ? `${spec.host}:${spec.port}` : `file descriptor ${spec.fd}`;
-      reject(
-        new FleetError("config-invalid", `the API cannot listen on ${where}: ${error.message}`, {
-          cause: error,
-        }),
-      );
+      const message = `the API cannot listen on ${placeOf(spec)}: ${error.message}`;
+      reject(new FleetError("config-invalid", message, { cause: error }));
     };
     server.once("error", onError);
     const onListening = () => {

@@ -1,4 +1,5 @@
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import { Server as TlsServer } from "node:https";
 import type { Registry } from "../registry/registry.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { errorMessage } from "../runtime/errors.ts";
@@ -7,7 +8,7 @@ import type { ApiContext, DaemonPort, PeerAccess, PreviewPlan } from "./context.
 import { type ApiErrorBody, toErrorBody } from "./error-body.ts";
 import { type Entrance, guard } from "./guard.ts";
 import { type ApiRequest, type Handler, Refusal, type Reply, readBody } from "./http.ts";
-import { type ApiAddress, type ListenSpec, listen, makeServer } from "./listen.ts";
+import { type ApiAddress, type ListenSpec, listen, makeServer, type TlsTexts } from "./listen.ts";
 import { matchRoute, type Route, type RouteGroup } from "./router.ts";
 import type { UnitLogs } from "./unit-logs.ts";
 import { v1DiscoveryRoutes } from "./v1-discovery.ts";
@@ -46,6 +47,8 @@ export interface ApiOptions {
 
 export interface Api {
   readonly addresses: readonly ApiAddress[];
+  /** For connections from now on. Throws when the texts do not fit together. */
+  setTls(tls: TlsTexts): void;
   /** Ends watches and journals at once, lets other requests finish for a second. */
   close(): Promise<void>;
 }
@@ -90,7 +93,11 @@ export async function startApi(options: ApiOptions): Promise<Api> {
     await server.close();
     throw error;
   }
-  return { addresses: server.addresses, close: () => server.close() };
+  return {
+    addresses: server.addresses,
+    setTls: (tls) => server.setTls(tls),
+    close: () => server.close(),
+  };
 }
 
 class ApiServer {
@@ -140,6 +147,12 @@ class ApiServer {
     });
     this.addresses.push(await listen(server, spec));
     this.#servers.push(server);
+  }
+
+  setTls(tls: TlsTexts): void {
+    for (const server of this.#servers) {
+      if (server instanceof TlsServer) server.setSecureContext(tls);
+    }
   }
 
   /** A detached machine writes nothing (I5), nor does anybody through it. */

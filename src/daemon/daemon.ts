@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { availableParallelism, networkInterfaces } from "node:os";
 import { Agent, type AgentStatus } from "../agent/agent.ts";
 import { openDbusSystemd } from "../agent/dbus-systemd.ts";
@@ -19,7 +18,7 @@ import { makeKeys } from "../registry/keys.ts";
 import { RECORD_FORMAT } from "../registry/records.ts";
 import { Registry } from "../registry/registry.ts";
 import type { Store } from "../registry/store.ts";
-import { errorMessage, FleetError, isFleetError } from "../runtime/errors.ts";
+import { isFleetError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/logger.ts";
 import { systemClock } from "../runtime/system-clock.ts";
 import { systemRandom } from "../runtime/system-random.ts";
@@ -28,14 +27,33 @@ import { VERSION } from "../runtime/version.ts";
 import type { Config } from "./config.ts";
 import { EngineSwitch } from "./engine-switch.ts";
 import { collectAtRest } from "./heap-rest.ts";
+import { LiveConfig } from "./live-config.ts";
+import { type PassedSocket, takePassedSockets } from "./passed-sockets.ts";
 import { DaemonReport } from "./report.ts";
 import { SyncDuty } from "./sync-duty.ts";
+import { readOptional } from "./tls-files.ts";
+import { writeState } from "./write-state.ts";
 
 /** How long handing units over may take before the daemon goes anyway; the unit's TimeoutStopSec= is longer. */
 const HAND_OVER_MAX_MS = 170_000;
 
-/** Runs agent, engine candidate and API of this machine until a signal says to end. */
-export async function runDaemon(config: Config, logger: Logger): Promise<void> {
+export interface DaemonOptions {
+  readonly config: Config;
+  /** Reads the configuration again. Throws FleetError. */
+  readonly load: () => Config;
+  readonly logger: Logger & { setDebug(debug: boolean): void };
+}
+
+/**
+ * Runs agent, engine candidate and API of this machine until a signal says to end. SIGHUP: reads the configuration again; SIGUSR1: writes down how things
+ * stand.
+ */
+export async function runDaemon(options: DaemonOptions): Promise<void> {
+  const { config, logger } = options;
+  const live = new LiveConfig(options);
+  // Until there is something to be done for them: they would end the daemon, or open Node's debugger.
+  for (const name of ["SIGHUP", "SIGUSR1"]) process.on(name, () => undefined);
+  const sockets = takePassedSockets(process.env, process.pid);
   logger.info("starting", { version: VERSION, registry: config.registry });
   for (const note of config.notes) logger.warn("configuration", { note });
   if (config.registryIsImplied && config.registry === "embedded") {
@@ -54,7 +72,7 @@ export async function runDaemon(config: Config, logger: Logger): Promise<void> {
   });
   const store = await openStore(config, logger);
   try {
-    await runMachine({ config, logger, host, systemd, store });
+    await runMachine({ config, live, sockets, logger, host, systemd, store });
   } finally {
     await store.close();
     await systemd.close();
@@ -62,15 +80,19 @@ export async function runDaemon(config: Config, logger: Logger): Promise<void> {
 }
 
 interface Machine {
+  /** As it was at the start. */
   readonly config: Config;
-  readonly logger: Logger;
+  readonly live: LiveConfig;
+  /** That systemd opened for the API. */
+  readonly sockets: readonly PassedSocket[];
+  readonly logger: DaemonOptions["logger"];
   readonly host: Host;
   readonly systemd: Systemd;
   readonly store: Store;
 }
 
 async function runMachine(machine: Machine): Promise<void> {
-  const { config, logger, host, systemd, store } = machine;
+  const { config, live, logger, host, systemd, store } = machine;
   const shared = {
     store,
     logger,
@@ -100,7 +122,7 @@ async function runMachine(machine: Machine): Promise<void> {
         report.lead(leads);
         syncDuty?.lead(leads);
       },
-      options: { bootGraceMs: config.bootGraceMs, lossWindowMs: config.agentTtlMs },
+      options: { bootGraceMs: config.bootGraceMs, lossWindowMs: live.config.agentTtlMs },
       signal,
     }),
   );
@@ -109,12 +131,14 @@ async function runMachine(machine: Machine): Promise<void> {
     systemd,
     host,
     nonce,
-    ttlMs: config.agentTtlMs,
+    get ttlMs() {
+      return live.config.agentTtlMs;
+    },
     handbackMs: config.handbackMs,
     liveness,
     startsWithoutRegistry: config.startWithoutRegistry,
     startParallelism: config.startParallelism ?? 2 * availableParallelism(),
-    describe: () => describeMachine(config, host),
+    describe: () => describeMachine(machine),
     onPresence: (presence) => registrar.setPresence(presence),
     onStatus: (status) => {
       report.tell();
@@ -160,6 +184,7 @@ async function runParts(parts: {
   let api: Api | undefined;
   try {
     api = await openApi({ machine, agent, registry, signal: running.signal });
+    actOnSignals({ ...parts, api }, running.signal);
     report.begin(running.signal);
     const failed = await Promise.race([
       nextSignal(),
@@ -181,6 +206,31 @@ async function runParts(parts: {
   }
 }
 
+/** Those that do not end the daemon. */
+function actOnSignals(
+  { machine, agent, report, api }: Omit<Parameters<typeof runParts>[0], "engine"> & { api: Api },
+  signal: AbortSignal,
+): void {
+  const { live, logger, host } = machine;
+  const onReload = () => {
+    if (!live.reload((tls) => api.setTls(tls))) return;
+    logger.setDebug(live.config.verbose);
+    agent.describeAnew();
+  };
+  const onDump = () => {
+    const { role } = report;
+    const { status, isLeaving, held } = agent;
+    const state = { version: VERSION, machine: host.machineId, role, status, isLeaving, held };
+    void writeState(live.config, { ...state, addresses: api.addresses }, logger);
+  };
+  process.on("SIGHUP", onReload);
+  process.on("SIGUSR1", onDump);
+  signal.addEventListener("abort", () => {
+    process.off("SIGHUP", onReload);
+    process.off("SIGUSR1", onDump);
+  });
+}
+
 function makeSyncDuty(config: Config, registry: Registry, logger: Logger): SyncDuty | undefined {
   const settings = config.sync;
   const cacheDirectory = `${config.stateDirectory}/sync`;
@@ -196,7 +246,7 @@ async function openApi(parts: {
   readonly signal: AbortSignal;
 }): Promise<Api> {
   const { machine, agent, registry, signal } = parts;
-  const { config, logger, host, systemd } = machine;
+  const { config, live, logger, host, systemd } = machine;
   return await startApi({
     registry,
     daemon: {
@@ -210,10 +260,14 @@ async function openApi(parts: {
     logs: processUnitLogs(),
     clock: systemClock,
     logger,
-    listen: listenSpecs(config),
+    listen: listenSpecs(machine),
     hosts: await ownNames(config, host),
     previewPlan,
-    peers: { tls: config.insecure ? undefined : tlsFiles(config) },
+    peers: {
+      get tls() {
+        return live.tls;
+      },
+    },
     pageLimit: config.tokenLimit,
     syncSecret: readOptional(config.syncSecretFile)?.trim(),
   });
@@ -305,10 +359,11 @@ async function openStore(config: Config, logger: Logger): Promise<Store> {
   });
 }
 
-async function describeMachine(config: Config, host: Host) {
+async function describeMachine({ live, sockets, host }: Machine) {
+  const { config } = live;
   const facts = await host.facts();
   const address = config.publicIp ?? facts.address;
-  const [listening] = config.listen;
+  const [listening] = [...config.listen, ...sockets.filter(({ entrance }) => entrance === "tcp")];
   const port = listening?.port;
   return {
     address,
@@ -324,41 +379,22 @@ async function describeMachine(config: Config, host: Host) {
   };
 }
 
-function listenSpecs(config: Config): readonly ListenSpec[] {
+/** A unix socket of systemd's stands in for the daemon's own. */
+function listenSpecs({ config, live, sockets }: Machine): readonly ListenSpec[] {
   const mode = config.apiGroup === undefined ? 0o600 : 0o660;
-  const tls = config.insecure ? undefined : tlsFiles(config);
+  const access = { tls: live.tls, insecure: config.insecure };
+  const passed = sockets.map(({ fd, entrance }) => ({
+    type: "fd" as const,
+    fd,
+    entrance,
+    ...access,
+  }));
+  const own = { type: "unix", path: config.apiSocket, mode, group: config.apiGroup } as const;
   return [
-    { type: "unix", path: config.apiSocket, mode, group: config.apiGroup },
-    ...config.listen.map(({ host, port }) => ({
-      type: "tcp" as const,
-      host,
-      port,
-      tls,
-      insecure: config.insecure,
-    })),
+    ...passed,
+    ...(passed.some(({ entrance }) => entrance === "unix") ? [] : [own]),
+    ...config.listen.map((address) => ({ type: "tcp" as const, ...address, ...access })),
   ];
-}
-
-function tlsFiles(config: Config): { ca: string; cert: string; key: string } | undefined {
-  const { tlsCaFile, tlsCertFile, tlsKeyFile } = config;
-  if (tlsCaFile === undefined || tlsCertFile === undefined || tlsKeyFile === undefined)
-    return undefined;
-  return { ca: readPem(tlsCaFile), cert: readPem(tlsCertFile), key: readPem(tlsKeyFile) };
-}
-
-function readOptional(path: string | undefined): string | undefined {
-  return path === undefined ? undefined : readPem(path);
-}
-
-function readPem(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    throw new FleetError(
-      "config-invalid",
-      `cannot read ${path}, named in fleet.conf: ${errorMessage(error)}`,
-    );
-  }
 }
 
 async function ownNames(config: Config, host: Host): Promise<readonly string[]> {

@@ -13,6 +13,7 @@ The daemon of fleet-ts: runs on every machine of the cluster, as root.
   --help          print this
 
 Every setting of fleet.conf can be given as FLEET_<SETTING> in the environment.
+SIGHUP reads it again, SIGUSR1 writes how things stand to /run/fleet/state.json.
 Exit status: 0 ended, 1 failed, 2 wrong usage or configuration, 65 the machine id is in use elsewhere.
 `;
 
@@ -44,7 +45,8 @@ async function main(args: readonly string[]): Promise<number> {
     prefixLevel: process.env["JOURNAL_STREAM"] !== undefined,
   });
   try {
-    await runDaemon(config, logger);
+    const load = () => loadConfig(parsed.config, process.env);
+    await runDaemon({ config, load, logger });
     return 0;
   } catch (error) {
     if (!isFleetError(error)) throw error;

@@ -29,6 +29,10 @@ export class DaemonReport {
     this.liveness = new Liveness(options.clock);
   }
 
+  get role(): "leads" | "follows" {
+    return this.#role;
+  }
+
   /** The engine has the lead, or has lost it. */
   lead(leads: boolean): void {
     this.#role = leads ? "leads" : "follows";

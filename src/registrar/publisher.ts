@@ -40,6 +40,8 @@ interface Found {
   readonly modRevision: number;
   /** Another machine's, or an operator's: left alone. */
   readonly foreign: string | undefined;
+  /** It hangs on an earlier lease of this machine, and goes with it. */
+  readonly isPassing: boolean;
 }
 
 export interface PublisherOptions {
@@ -165,7 +167,7 @@ export class Publisher {
     if (now?.foreign !== undefined) return false;
     const wanted = this.#wanted.get(key)?.value;
     if (wanted === undefined && awaited.has(key)) return false;
-    return now?.value !== wanted;
+    return now?.value !== wanted || (wanted !== undefined && now?.isPassing === true);
   }
 
   async #read(
@@ -179,8 +181,10 @@ export class Publisher {
       const { items } = await this.#options.store.readKeys({ keys: asked }, { signal });
       for (const key of asked) found.delete(key);
       for (const item of items) {
-        const { value, modRevision } = item;
-        found.set(item.key, { value, modRevision, foreign: this.#foreign(item, presence) });
+        const { key, value, modRevision, leaseId } = item;
+        const foreign = this.#foreign(item, presence);
+        const isPassing = leaseId !== presence.lease.leaseId;
+        found.set(key, { value, modRevision, foreign, isPassing });
       }
     }
   }
@@ -188,9 +192,12 @@ export class Publisher {
   #foreign(item: KeyValue, { lease }: Presence): string | undefined {
     if (item.leaseId === lease.leaseId) return undefined;
     const { keys, machineId } = this.#options;
+    const parsed = keys.parse(item.key);
+    if (parsed?.kind === "links" && parsed.machineId === machineId) return undefined;
     try {
+      // An earlier lease of this machine: whoever has its record now may write what hangs on it.
       const machine = readEndpoint(keys, item)?.machine ?? "an operator";
-      return machine === machineId ? "an earlier life of this machine" : machine;
+      return machine === machineId ? undefined : machine;
     } catch {
       return "a record that cannot be read";
     }
@@ -230,7 +237,8 @@ export class Publisher {
       if (operation.type === "delete") found.delete(operation.key);
       else {
         const { key, value } = operation;
-        found.set(key, { value, modRevision: header.revision, foreign: undefined });
+        const written = { modRevision: header.revision, foreign: undefined, isPassing: false };
+        found.set(key, { value, ...written });
       }
     }
   }

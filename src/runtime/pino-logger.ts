@@ -5,10 +5,13 @@ import type { LogFields, Logger } from "./logger.ts";
  * One line of `event key=value ...` per event on standard error. journald adds time and unit; its own level prefix (`<6>`, sd-daemon(3))
  * lets `journalctl -p` filter.
  */
-export function openLogger(options: { debug: boolean; prefixLevel: boolean }): Logger {
+export function openLogger(options: {
+  debug: boolean;
+  prefixLevel: boolean;
+}): Logger & { setDebug(debug: boolean): void } {
   const sink = pino(
     {
-      level: options.debug ? "debug" : "info",
+      level: levelOf(options.debug),
       base: null,
       timestamp: false,
       messageKey: "event",
@@ -20,7 +23,16 @@ export function openLogger(options: { debug: boolean; prefixLevel: boolean }): L
     (level: "debug" | "info" | "warn" | "error") =>
     (event: string, fields: LogFields = {}) =>
       sink[level](fields, event);
-  return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
+  return {
+    ...{ debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") },
+    setDebug: (debug) => {
+      sink.level = levelOf(debug);
+    },
+  };
+}
+
+function levelOf(debug: boolean): "debug" | "info" {
+  return debug ? "debug" : "info";
 }
 
 const SYSLOG_LEVELS: Readonly<Record<string, string>> = {

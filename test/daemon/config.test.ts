@@ -1,9 +1,17 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
-import { type Config, loadConfig, parseConfig, settingsOf } from "../../src/daemon/config.ts";
+import {
+  type Config,
+  fromEnvironment,
+  KEYS,
+  loadConfig,
+  OBSOLETE,
+  parseConfig,
+  settingsOf,
+} from "../../src/daemon/config.ts";
 import { parseDuration } from "../../src/runtime/duration.ts";
 import { isFleetError } from "../../src/runtime/errors.ts";
 
@@ -79,6 +87,8 @@ describe("fleet.conf", () => {
     ["unknown registry", "registry=consul", /registry: "consul" is none of embedded, etcd/],
     ["bad metadata", "metadata=disk", /metadata: "disk" is not of the form key=value/],
     ["bad flag", "insecure=maybe", /insecure: "maybe" is neither true nor false/],
+    ["no pages", "token_limit=0", /token_limit: 0 is not from 1 to 65535/],
+    ["pages beyond tokens", "token_limit=65536", /token_limit: 65536 is not from 1 to 65535/],
     ["bad number", "token_limit=ten", /token_limit: "ten" is not a whole number/],
     ["TCP without TLS", "listen=127.0.0.1:49153", /listen: a TCP address needs tls_cafile/],
     ["a name to answer on", "dns_listen=localhost:53", /dns_listen: "localhost:53" is neither/],
@@ -94,6 +104,46 @@ describe("fleet.conf", () => {
       );
     });
   }
+});
+
+describe("systemd/fleet.conf", () => {
+  const text = readFileSync(join(import.meta.dirname, "../../systemd/fleet.conf"), "utf8");
+  const shown = [...text.matchAll(/^#([a-z_]+)=(.*)$/gm)].map(
+    ([, key = "", value = ""]) => [key, value] as const,
+  );
+
+  test("shows every setting once, obsolete ones too, and no other", () => {
+    const known = [...KEYS, ...Object.keys(OBSOLETE)];
+    assert.deepEqual(shown.map(([key]) => key).sort(), known.sort());
+    assert.equal(text.match(/^[^#\n]/m), null, "all of it is commented out");
+  });
+
+  test("shows values that are taken, in the file and in the environment", () => {
+    const all = parse(shown.map(([key, value]) => `${key}=${value}`).join("\n"));
+    assert.equal(all.notes.length, Object.keys(OBSOLETE).length);
+    const env = Object.fromEntries(
+      shown.map(([key, value]) => [`FLEET_${key.toUpperCase()}`, value]),
+    );
+    const { notes, ...fromFile } = all;
+    const { notes: others, ...fromEnv } = parseConfig(fromEnvironment(env));
+    assert.deepEqual(fromEnv, fromFile);
+    assert.equal(others.length, notes.length);
+  });
+
+  test("shows defaults where it does not show an example", () => {
+    const examples =
+      /^(etcd_(?!key_prefix|username|password)|metadata|start_parallelism|listen|tls_|skydns_prefix|sync_(source|keyring|secret))/;
+    const { notes, ...defaults } = parse("");
+    const settings = shown.filter(
+      ([key]) =>
+        !examples.test(key) && !(key in OBSOLETE) && key !== "registry" && key !== "overcommit",
+    );
+    const { notes: none, ...written } = parse(
+      settings.map(([key, value]) => `${key}=${value}`).join("\n"),
+    );
+    assert.deepEqual(written, defaults);
+    assert.deepEqual([notes, none], [[], []]);
+  });
 });
 
 describe("loadConfig()", () => {

@@ -4,6 +4,7 @@ import { fencingOf } from "../units/fencing.ts";
 import { effectiveHash, type Manifest, manifestHash } from "../units/manifest.ts";
 import type { Fencing } from "../units/requirements.ts";
 import { scanUnitFile } from "../units/unit-file.ts";
+import { type UpdateWay, updateWay } from "../units/update-way.ts";
 import type { RecordFolder } from "./host.ts";
 import type { CurrentUnit, StartRecord } from "./reconcile.ts";
 import { isRunning, type Systemd, type UnitStatus, unknownStatus } from "./systemd.ts";
@@ -12,6 +13,7 @@ import { isRunning, type Systemd, type UnitStatus, unknownStatus } from "./syste
 export interface HeldFile {
   readonly manifest: string;
   readonly effective: string;
+  readonly update: UpdateWay;
   /** fleet's hash. */
   readonly hash: string;
   /** Undefined: it does not say Fencing=strict. */
@@ -31,6 +33,7 @@ export function describeManifest(manifest: Manifest): HeldFile {
   return {
     manifest: manifestHash(manifest),
     effective: effectiveHash(manifest),
+    update: updateWay(manifest),
     hash: summarizeManifest(manifest).hash,
     fencing: manifestFencing(manifest),
   };

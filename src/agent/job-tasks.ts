@@ -62,6 +62,21 @@ export class JobTasks {
         this.#options.onChange(unit);
         return;
       }
+      case "reload": {
+        if (desired === undefined) return;
+        const work = () => this.#reload(task, desired, signal);
+        lanes.run({ unit, task: "reload", slot: false, signal, work });
+        return;
+      }
+      case "keep": {
+        const start = holdings.start(unit);
+        if (start === undefined || desired === undefined) return;
+        const keptSinceMs = holdings.status(unit).sinceMs;
+        await holdings.setStart(unit, { ...start, effective: desired.effective, keptSinceMs });
+        logger.info("task-done", task);
+        this.#options.onChange(unit);
+        return;
+      }
       case "write":
       case "remove":
         return;
@@ -79,6 +94,21 @@ export class JobTasks {
     await holdings.refreshUnit(task.unit);
     logger.info("task-done", task);
     this.#options.onState(task.unit);
+  }
+
+  /** A reload that fails leaves the process with what it had; it is tried again. */
+  async #reload(task: AgentTask, desired: DesiredUnit, signal: AbortSignal): Promise<void> {
+    const { systemd, holdings, logger, isStillWanted } = this.#options;
+    const { unit, effective } = desired;
+    if (!isStillWanted(desired)) return;
+    await systemd.reloadUnit(unit, signal);
+    const start = holdings.start(unit);
+    if (start !== undefined) {
+      await holdings.setStart(unit, { ...start, effective, keptSinceMs: undefined });
+    }
+    await holdings.refreshUnit(unit);
+    logger.info("task-done", task);
+    this.#options.onState(unit);
   }
 
   async #start(task: AgentTask, desired: DesiredUnit, signal: AbortSignal): Promise<void> {

@@ -1,4 +1,5 @@
 import type { StartOutcome } from "../units/unit-state.ts";
+import type { UpdateWay } from "../units/update-way.ts";
 import { isRunning, type UnitStatus } from "./systemd.ts";
 
 /**
@@ -15,6 +16,8 @@ export interface DesiredUnit {
   readonly manifest: string;
   /** Hash of what matters in that manifest: everything outside `X-` sections. */
   readonly effective: string;
+  /** What it does for a new manifest while it runs; `restart` when undefined. */
+  readonly update?: UpdateWay | undefined;
   readonly target: "loaded" | "launched";
   readonly restarts: number;
   readonly global: boolean;
@@ -41,8 +44,10 @@ export interface CurrentUnit {
 export interface StartRecord {
   readonly identity: number;
   readonly restarts: number;
-  /** Hash of what matters in the manifest it was started with. */
+  /** Hash of what matters in the manifest it was started with, or was brought to since as that asks for. */
   readonly effective: string;
+  /** `sinceMs` of a unit that has kept what it ran, for OnUpdate=none: until that is another, it runs older content than its files have. */
+  readonly keptSinceMs?: number | undefined;
   readonly outcome: StartOutcome;
   /** `sinceMs` of the unit just before: another value now means that the unit has moved since, so the start was acted on. */
   readonly sinceBeforeMs: number;
@@ -60,6 +65,8 @@ export type AgentTask =
   | { readonly type: "remove"; readonly unit: string; readonly reason: StopReason }
   | { readonly type: "write"; readonly unit: string; readonly reason: WriteReason }
   | { readonly type: "start"; readonly unit: string; readonly reason: StartReason }
+  /** The files are new and the process goes on: systemd reloads it, or it is left alone until its next start. */
+  | { readonly type: "reload" | "keep"; readonly unit: string; readonly reason: "content-changed" }
   /** The daemon died between asking for a start and hearing how it ended: what systemd shows settles it. */
   | {
       readonly type: "confirm-start";
@@ -73,6 +80,7 @@ export type StopReason =
   | "machine-leaves"
   | "unit-is-another"
   | "content-changed"
+  | "cannot-reload"
   | "restart-asked"
   | "wanted-loaded"
   | "stop-unfinished";
@@ -91,7 +99,7 @@ export function reconcile(
 ): readonly AgentTask[] {
   if (desired === undefined) return withdraw(unit, current, "not-assigned");
   const { file, start } = current;
-  const stopReason = start === undefined ? undefined : whyStop(desired, start);
+  const stopReason = start === undefined ? undefined : whyStop(desired, start, current.status);
   const tasks: AgentTask[] = [];
   if (stopReason !== undefined) tasks.push({ type: "stop", unit, reason: stopReason });
   if (file === undefined) {
@@ -105,21 +113,34 @@ export function reconcile(
   if (start === undefined || stopReason !== undefined) {
     tasks.push({ type: "start", unit, reason: startReason(stopReason) });
   } else {
+    if (start.effective !== desired.effective) {
+      const type = desired.update === "reload" ? "reload" : "keep";
+      tasks.push({ type, unit, reason: "content-changed" });
+    }
     tasks.push(...followUp(unit, current.status, start));
   }
   return tasks;
 }
 
 /** Why what was started has to end before anything else is done, so that its ExecStop is its own (I8). */
-function whyStop(desired: DesiredUnit, start: StartRecord): StopReason | undefined {
+function whyStop(
+  desired: DesiredUnit,
+  start: StartRecord,
+  status: UnitStatus,
+): StopReason | undefined {
   if (start.identity !== desired.identity) return "unit-is-another";
   if (desired.target === "loaded") return "wanted-loaded";
-  if (start.effective !== desired.effective) return "content-changed";
+  if (start.effective !== desired.effective) {
+    const { update = "restart" } = desired;
+    if (update === "cannot-reload") return "cannot-reload";
+    if (update === "restart" || !isRunning(status)) return "content-changed";
+  }
   if (start.restarts !== desired.restarts) return "restart-asked";
   return start.stopping === true ? "stop-unfinished" : undefined;
 }
 
 function startReason(stopped: StopReason | undefined): StartReason {
+  if (stopped === "cannot-reload") return "content-changed";
   return stopped === "content-changed" || stopped === "restart-asked" ? stopped : "wanted-launched";
 }
 

@@ -230,6 +230,7 @@ export class TaskRunner {
       identity,
       manifest,
       effective: known.effective,
+      update: known.update,
       target,
       restarts,
       global,

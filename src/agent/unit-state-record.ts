@@ -2,6 +2,8 @@ import type { StateRecord } from "../registry/records.ts";
 import type { Assignments } from "./assignments.ts";
 import type { Holdings } from "./holdings.ts";
 import type { Lanes } from "./lanes.ts";
+import type { StartRecord } from "./reconcile.ts";
+import { isRunning, type UnitStatus } from "./systemd.ts";
 
 export interface StateSources {
   readonly holdings: Holdings;
@@ -32,6 +34,7 @@ export function unitStateRecord(unit: string, sources: StateSources): StateRecor
   return withError({
     ...(identity === undefined ? {} : { identity }),
     manifest: file?.manifest ?? "",
+    ...update(file?.effective, start, status),
     hash: file?.hash ?? "",
     current: start === undefined ? "loaded" : "launched",
     load: status.load,
@@ -42,4 +45,15 @@ export function unitStateRecord(unit: string, sources: StateSources): StateRecor
     sinceMs: status.sinceMs,
     ...(start === undefined ? {} : { start: { restarts: start.restarts, outcome: start.outcome } }),
   });
+}
+
+/** Whether what runs is older than the files that `manifest` names. */
+function update(
+  effective: string | undefined,
+  start: StartRecord | undefined,
+  status: UnitStatus,
+): Pick<StateRecord, "update"> {
+  if (start === undefined || effective === undefined || !isRunning(status)) return {};
+  if (start.effective !== effective) return { update: "pending" };
+  return start.keptSinceMs === status.sinceMs ? { update: "kept" } : {};
 }

@@ -120,6 +120,7 @@ const unit: Answer<UnitView> = v.strictObject({
       machineId,
       identity: optionalNumber,
       manifest: text,
+      update: v.exactOptional(v.picklist(["pending", "kept"])),
       hash: text,
       current: desired,
       load: text,

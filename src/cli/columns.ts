@@ -99,6 +99,7 @@ export function unitColumns({ full, legend }: TableOptions): readonly Column<Uni
     { field: "hash", value: ({ state }) => hashText(state.hash, full) },
     { field: "result", value: ({ state }) => orDash(state.result) },
     { field: "pid", value: ({ state }) => (state.mainPid === 0 ? "-" : String(state.mainPid)) },
+    { field: "update", value: ({ state }) => orDash(state.update ?? "") },
     { field: "error", value: ({ state }) => orDash(state.error?.message ?? "") },
   ];
 }

@@ -319,6 +319,7 @@ export class ClusterState {
     if (
       before?.record.identity !== next?.record.identity ||
       before?.record.manifest !== next?.record.manifest ||
+      before?.record.update !== next?.record.update ||
       (before === undefined) !== (next === undefined) ||
       isNameTaken(before) !== isNameTaken(next)
     ) {

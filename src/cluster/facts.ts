@@ -105,6 +105,8 @@ export interface AssignmentSpec {
 export interface StateSpec {
   readonly identity?: number;
   readonly manifest: string;
+  /** What runs is older than that. */
+  readonly update?: "pending" | "kept";
   readonly current: DesiredState;
   readonly active: string;
   readonly result: string;

@@ -152,6 +152,7 @@ const BAD_LOAD_STATES: readonly string[] = ["bad-setting", "error", "masked", "n
 
 function launchedOnMachine(state: UnitStateView, restarts: number): Progress {
   const { machineId } = state;
+  if (state.update === "pending") return machine("start", machineId, state);
   const result = startResult(state, restarts);
   if (result === "pending" || state.start === undefined) return machine("start", machineId, state);
   if (result === "up" || result === "finished") return { type: "reached", machines: [machineId] };

@@ -110,6 +110,7 @@ function stateView(machineId: string, state: Omit<UnitStateView, "machineId">): 
     machineId,
     ...(state.identity === undefined ? {} : { identity: state.identity }),
     manifest: state.manifest,
+    ...(state.update === undefined ? {} : { update: state.update }),
     hash: state.hash,
     current: state.current,
     load: state.load,

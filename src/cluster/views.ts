@@ -60,6 +60,8 @@ export interface UnitStateView {
   readonly machineId: string;
   readonly identity?: number;
   readonly manifest: string;
+  /** What runs is older than `manifest`: it is being brought to it, or (`kept`) goes on so until its next start. */
+  readonly update?: "pending" | "kept";
   readonly hash: string;
   readonly current: DesiredState;
   readonly load: string;

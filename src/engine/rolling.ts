@@ -90,6 +90,7 @@ function isServing(unit: UnitEntry, machine: MachineEntry): boolean {
   if (assignment === undefined || state === undefined) return false;
   if (state.identity !== assignment.identity || state.manifest !== assignment.manifest)
     return false;
+  if (state.update === "pending") return false;
   const result = startResult(state, assignment.restarts);
   return state.error === undefined && (result === "up" || result === "finished");
 }

@@ -109,6 +109,8 @@ export const stateRecord = v.looseObject({
   /** Undefined: found on the machine without a record of where it came from. */
   identity: v.exactOptional(count),
   manifest: text,
+  /** What runs is older than `manifest`, the files: they are being changed, or (`kept`) it goes on so until its next start, as OnUpdate= asks. */
+  update: v.exactOptional(v.picklist(["pending", "kept"])),
   /** fleet's own hash of the unit file (SHA-1 of the normalised text). */
   hash: text,
   /** `launched` once its start was asked of systemd, until it is stopped. */

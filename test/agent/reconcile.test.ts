@@ -239,7 +239,29 @@ describe("reconcile()", () => {
     desiredUnit({ target: "loaded" }),
     desiredUnit({ identity: 8, restarts: 1 }),
     desiredUnit({ manifest: "m2", effective: "e2" }),
+    desiredUnit({ manifest: "m2", effective: "e2", update: "reload" }),
+    desiredUnit({ manifest: "m2", effective: "e2", update: "none" }),
+    desiredUnit({ manifest: "m2", effective: "e2", update: "cannot-reload" }),
   );
+
+  for (const { update, active, types } of [
+    { update: "restart", active: "active", types: ["stop", "write", "start"] },
+    { update: "cannot-reload", active: "active", types: ["stop", "write", "start"] },
+    { update: "reload", active: "active", types: ["write", "reload"] },
+    { update: "none", active: "active", types: ["write", "keep"] },
+    // What does not run has nothing to keep or to reload: its new content is started, as ever.
+    { update: "reload", active: "failed", types: ["stop", "write", "start"] },
+    { update: "none", active: "inactive", types: ["stop", "write", "start"] },
+  ] as const) {
+    test(`new content of a unit that is ${active} and says ${update}: ${types.join(", ")}`, () => {
+      const desired = desiredUnit({ manifest: "m2", effective: "e2", update });
+      const current = { ...RUNNING, status: unitStatus({ active }) };
+      assert.deepEqual(
+        reconcile(desired, current, UNIT).map(({ type }) => type),
+        types,
+      );
+    });
+  }
 
   test("reaches a fixed point: doing its tasks leaves nothing to do", () => {
     fc.assert(
@@ -256,7 +278,11 @@ describe("reconcile()", () => {
       fc.property(anyDesired, anyCurrent, (desired, current) => {
         const { start } = current;
         if (desired === undefined || start === undefined) return;
-        const same = start.identity === desired.identity && start.effective === desired.effective;
+        const goesOn = ["reload", "none"].includes(desired.update ?? "");
+        const isSameContent = start.effective === desired.effective;
+        const same =
+          start.identity === desired.identity &&
+          (isSameContent || (goesOn && current.status.active === "active"));
         const [first] = reconcile(desired, current, UNIT);
         if (!same) assert.equal(first?.type, "stop");
       }),
@@ -288,6 +314,10 @@ function perform(
         }),
         status: unitStatus(),
       };
+    case "reload":
+    case "keep":
+      assert(current.start !== undefined && current.file !== undefined);
+      return { ...current, start: { ...current.start, effective: current.file.effective } };
     case "confirm-start":
       assert(current.start !== undefined);
       return { ...current, start: { ...current.start, outcome: task.outcome } };

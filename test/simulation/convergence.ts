@@ -9,7 +9,7 @@ import type {
   StateRecord,
   UnitRecord,
 } from "../../src/registry/records.ts";
-import { type Manifest, manifestHash } from "../../src/units/manifest.ts";
+import { effectiveHash, type Manifest, manifestHash } from "../../src/units/manifest.ts";
 import { startRecord } from "./invariants.ts";
 import type { StaffedMachine } from "./staffed-machine.ts";
 import { areApart, HOST_UNIT, machineMetadata, WORKLOAD, type WorkUnit } from "./workload.ts";
@@ -151,6 +151,9 @@ function holdProblems(
   }
   if (start?.identity !== identity || start.restarts !== unit.restarts) {
     return [`${where} was not started as wanted`];
+  }
+  if (start.effective !== effectiveHash(held.manifest)) {
+    return [`${where} was not brought to its new content`];
   }
   const rests = workUnit(name)?.rests;
   if (start.outcome === "pending") return [`the start of ${where} is not confirmed`];

@@ -77,6 +77,12 @@ export const WORKLOAD: readonly WorkUnit[] = [
     sim: ["StartMs=3000"],
     rests: "finished",
   }),
+  unit("reloads", {
+    service: [...SIMPLE, "ExecReload=/bin/true"],
+    xFleet: ["OnUpdate=reload"],
+  }),
+  unit("restarts", { xFleet: ["OnUpdate=reload"] }),
+  unit("keeps", { xFleet: ["OnUpdate=none"] }),
   unit("quick", { service: ONESHOT, rests: "finished" }),
   unit("apart@1", { xFleet: ["MaxPerMachine=1"] }),
   unit("apart@2", { xFleet: ["MaxPerMachine=1"] }),

@@ -100,6 +100,7 @@ const blockedReason: Answer<BlockedReasonView> = v.strictObject({
   reason,
   machines: number,
   examples: texts,
+  varied: v.exactOptional(v.boolean()),
 });
 
 const unit: Answer<UnitView> = v.strictObject({

@@ -127,6 +127,8 @@ export interface BlockedReason {
   /** How many machines it holds for; 0: the unit itself. */
   readonly machines: number;
   readonly examples: readonly string[];
+  /** On other machines it is another reason of the same kind: a conflict with another unit, say. */
+  readonly varied?: boolean;
 }
 
 /** An operator wants the unit, with those tied to it, on another machine. Good for a few seconds, and for one move. */

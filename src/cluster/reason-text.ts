@@ -24,11 +24,12 @@ export function blockedPhrase(
   return `${what}: ${blockedText(reasons, legend)}`;
 }
 
-function whereText({ machines, examples }: BlockedReasonView, legend: MachineLegend): string {
+function whereText({ machines, examples, varied }: BlockedReasonView, legend: MachineLegend) {
   if (machines === 0) return "";
   const named = examples.map(legend);
   const list = [...named, ...(machines > named.length ? ["..."] : [])].join(", ");
-  return ` (${machines} ${machines === 1 ? "machine" : "machines"}: ${list})`;
+  const others = varied === true ? " and the like" : "";
+  return `${others} (${machines} ${machines === 1 ? "machine" : "machines"}: ${list})`;
 }
 
 export function reasonText(

@@ -133,8 +133,8 @@ function stateView(machineId: string, state: Omit<UnitStateView, "machineId">): 
   };
 }
 
-function reasonView(view: BlockedReasonView): BlockedReasonView {
-  return { reason: view.reason, machines: view.machines, examples: view.examples };
+function reasonView({ reason, machines, examples, varied }: BlockedReasonView): BlockedReasonView {
+  return { reason, machines, examples, ...(varied === undefined ? {} : { varied }) };
 }
 
 function byMachine(a: { readonly machineId: string }, b: { readonly machineId: string }): number {

@@ -54,6 +54,8 @@ export interface BlockedReasonView {
   /** How many machines it holds for; 0: the unit itself. */
   readonly machines: number;
   readonly examples: readonly string[];
+  /** On other machines it is another reason of the same kind: a conflict with another unit, say. */
+  readonly varied?: boolean;
 }
 
 export interface UnitStateView {

@@ -14,7 +14,7 @@ export function unitReason(reason: UnitReason | MachineReason): readonly Blocked
 export class ReasonCounter {
   readonly #kinds = new Map<
     string,
-    { reason: MachineReason; machines: number; examples: string[] }
+    { reason: MachineReason; machines: number; examples: string[]; varied?: true }
   >();
 
   add(machineId: string, reason: MachineReason): void {
@@ -24,6 +24,7 @@ export class ReasonCounter {
       return;
     }
     kind.machines += 1;
+    if (kind.varied !== true && !isDeepEqual(kind.reason, reason)) kind.varied = true;
     if (kind.examples.length < EXAMPLES_MAX) kind.examples.push(machineId);
   }
 
@@ -33,6 +34,10 @@ export class ReasonCounter {
       (a, b) => b.machines - a.machines || compareText(a.reason.type, b.reason.type),
     );
   }
+}
+
+function isDeepEqual(one: MachineReason, other: MachineReason): boolean {
+  return one === other || JSON.stringify(one) === JSON.stringify(other);
 }
 
 /** How often a blocked record is rewritten at most. */

@@ -152,7 +152,14 @@ export const blockedRecord = v.looseObject({
   identity: count,
   sinceMs: v.number(),
   /** Most frequent first. `machines` is how many it holds for (0: the unit itself), `examples` names up to three. */
-  reasons: v.array(v.looseObject({ reason, machines: count, examples: v.array(text) })),
+  reasons: v.array(
+    v.looseObject({
+      reason,
+      machines: count,
+      examples: v.array(text),
+      varied: v.exactOptional(v.boolean()),
+    }),
+  ),
 });
 export type BlockedRecord = v.InferOutput<typeof blockedRecord>;
 

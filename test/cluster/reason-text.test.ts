@@ -126,3 +126,13 @@ test("blockedText() counts machines and names the examples", () => {
       "MachineOf=p.service is not loaded or started",
   );
 });
+
+test("blockedText() does not name one unit for conflicts with several", () => {
+  const conflict = { type: "conflict", unit: "a.service" } as const;
+  const view = { reason: conflict, machines: 2, examples: ["m1", "m2"] };
+  assert.equal(blockedText([view]), "conflicts with a.service (2 machines: m1, m2)");
+  assert.equal(
+    blockedText([{ ...view, varied: true }]),
+    "conflicts with a.service and the like (2 machines: m1, m2)",
+  );
+});

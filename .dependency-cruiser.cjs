@@ -62,7 +62,7 @@ module.exports = {
           "^src/$1/",
           "^src/api/protocol\\.ts$",
           "^src/registrar/(protocol|services-client)\\.ts$",
-          "^src/sync/(sync|sync-text|sync-cluster|open-tree|git-signature)\\.ts$",
+          "^src/sync/(sync|notify|sync-text|sync-cluster|open-tree|git-signature)\\.ts$",
         ],
       },
     },

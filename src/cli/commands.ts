@@ -299,6 +299,10 @@ export const COMMANDS: readonly CommandSpec[] = [
       },
       { flags: "--name <source>", description: "what to call it (default: the last part of TREE)" },
       {
+        flags: "--notify <command>",
+        description: "run it after each outcome, with FLEET_SYNC_* in its environment",
+      },
+      {
         flags: "--poll <seconds>",
         description: "how often to look where nothing tells (default 30)",
         value: "seconds",
@@ -438,6 +442,22 @@ export const COMMANDS: readonly CommandSpec[] = [
     ],
     examples: ["links", "links -o dot | dot -Tsvg > links.svg"],
     load: async () => (await import("./commands/services.ts")).links,
+  },
+  {
+    name: "graph",
+    args: "<unit>",
+    summary: "Draw what a unit needs and what needs it, through services too",
+    description:
+      "Relations of unit files (Requires=, Wants=, After=, PartOf=, MachineOf= ...) among units of the cluster, and links from consumers over services to the units behind them.",
+    options: [
+      {
+        flags: "-o, --output <format>",
+        description: "how to draw",
+        choices: ["tree", "dot", "mermaid", "json"],
+      },
+    ],
+    examples: ["graph web.service", "graph web.service -o dot | dot -Tsvg > web.svg"],
+    load: async () => (await import("./commands/graph.ts")).graph,
   },
   {
     name: "register",

@@ -92,6 +92,7 @@ export interface CommandOptions {
   readonly machine?: string;
   readonly maxMoves?: number;
   readonly name?: string;
+  readonly notify?: string;
   readonly output?: string;
   readonly plan?: boolean;
   readonly poll?: number;

@@ -1,4 +1,5 @@
 import type { SourceBody, WatchLine } from "../api/protocol.ts";
+import type { Outlook } from "../cluster/outlook.ts";
 import type { ApplyResult, UnitChange } from "../cluster/unit-change.ts";
 import type { UnitView } from "../cluster/views.ts";
 import { FleetError } from "../runtime/errors.ts";
@@ -21,6 +22,10 @@ export class ApiSyncCluster implements SyncCluster {
 
   async apply(changes: readonly UnitChange[]): Promise<readonly ApplyResult[]> {
     return await retriable(this.#client.apply(changes));
+  }
+
+  async preview(changes: readonly UnitChange[]): Promise<readonly Outlook[]> {
+    return (await retriable(this.#client.plan(changes))).outlooks;
   }
 
   async *watch(names: readonly string[], signal: AbortSignal): AsyncGenerator<UnitNews> {

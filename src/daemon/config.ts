@@ -95,6 +95,7 @@ export const KEYS = [
   "sync_prune",
   "sync_keyring",
   "sync_poll",
+  "sync_notify",
   "sync_secret_file",
   "start_parallelism",
   "units_directory",
@@ -422,5 +423,6 @@ function syncSettings(
     prune: read.flag("sync_prune"),
     signatures: keyring === undefined ? undefined : signatureRuleOf(keyring),
     pollMs: read.duration("sync_poll", 30_000, { minMs: 1_000 }),
+    notify: read.text("sync_notify"),
   };
 }

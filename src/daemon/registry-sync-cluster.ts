@@ -1,6 +1,9 @@
+import type { Outlook } from "../cluster/outlook.ts";
 import type { ApplyResult, UnitChange } from "../cluster/unit-change.ts";
 import type { UnitView } from "../cluster/views.ts";
+import { previewPlan } from "../engine/preview.ts";
 import type { Registry } from "../registry/registry.ts";
+import type { Clock } from "../runtime/clock.ts";
 import { FleetError } from "../runtime/errors.ts";
 import type { StoredSource, SyncCluster, UnitNews } from "../sync/sync-cluster.ts";
 
@@ -8,8 +11,11 @@ import type { StoredSource, SyncCluster, UnitNews } from "../sync/sync-cluster.t
 export class RegistrySyncCluster implements SyncCluster {
   readonly #registry: Registry;
 
-  constructor(registry: Registry) {
+  readonly #clock: Clock;
+
+  constructor({ registry, clock }: { readonly registry: Registry; readonly clock: Clock }) {
     this.#registry = registry;
+    this.#clock = clock;
   }
 
   async units(signal: AbortSignal): Promise<ReadonlyMap<string, UnitView>> {
@@ -24,6 +30,14 @@ export class RegistrySyncCluster implements SyncCluster {
     const outcome = await this.#registry.apply(changes, { signal });
     if (outcome.type === "applied") return outcome.results;
     throw new FleetError("unit-invalid", `${outcome.name}: ${outcome.message}`);
+  }
+
+  async preview(changes: readonly UnitChange[], signal: AbortSignal): Promise<readonly Outlook[]> {
+    const read = await this.#registry.clusterState({ signal });
+    const outcome = await this.#registry.preview(changes, read, { signal });
+    if (outcome.type === "invalid") return [];
+    const { dirty } = outcome;
+    return previewPlan(read.cluster, { dirty, wallMs: this.#clock.wallMs() });
   }
 
   async *watch(names: readonly string[], signal: AbortSignal): AsyncGenerator<UnitNews> {

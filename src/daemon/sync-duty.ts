@@ -4,9 +4,10 @@ import type { Clock } from "../runtime/clock.ts";
 import { errorMessage } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { SignatureRule } from "../sync/git-signature.ts";
+import { Notifier } from "../sync/notify.ts";
 import { openTree } from "../sync/open-tree.ts";
 import { followSync, type SyncEvent } from "../sync/sync.ts";
-import { planSummary, stepText, versionText } from "../sync/sync-text.ts";
+import { planSummary, stepText, versionText, waitingTexts } from "../sync/sync-text.ts";
 import { RegistrySyncCluster } from "./registry-sync-cluster.ts";
 
 export interface SyncSettings {
@@ -16,6 +17,8 @@ export interface SyncSettings {
   readonly prune: boolean;
   readonly signatures: SignatureRule | undefined;
   readonly pollMs: number;
+  /** Told of every outcome. */
+  readonly notify: string | undefined;
 }
 
 const PRUNE_LIMIT = 0.5;
@@ -63,7 +66,12 @@ export class SyncDuty {
     const { settings, registry, clock, logger, cacheDirectory } = this.#options;
     if (signal.aborted) return;
     try {
-      const { location, name, prune, signatures, pollMs } = settings;
+      const { location, name, prune, signatures, pollMs, notify } = settings;
+      const onFailure = (why: string) => logger.warn("sync-notify-failed", { why });
+      const notifier =
+        notify === undefined
+          ? undefined
+          : new Notifier({ command: notify, source: name, clock, onFailure });
       const tree = await openTree({
         clock,
         location,
@@ -75,7 +83,7 @@ export class SyncDuty {
       await followSync(
         {
           tree,
-          cluster: new RegistrySyncCluster(registry),
+          cluster: new RegistrySyncCluster({ registry, clock }),
           clock,
           source: name,
           runner: hostname(),
@@ -85,6 +93,7 @@ export class SyncDuty {
           heal: true,
           readyMs: READY_MS,
           onEvent: (event) => this.#report(event),
+          tell: (outcome) => notifier?.tell(outcome) ?? Promise.resolve(),
         },
         signal,
       );
@@ -101,6 +110,8 @@ export class SyncDuty {
       case "plan": {
         const version = versionText(event.version);
         logger.info("sync-plan", { source, version, plan: planSummary(event.plan) });
+        for (const what of waitingTexts(event.outlooks))
+          logger.warn("sync-would-wait", { source, what });
         break;
       }
       case "step":

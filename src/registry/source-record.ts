@@ -25,6 +25,8 @@ export const sourceRecord = v.looseObject({
   suspended: v.exactOptional(v.boolean()),
   /** Left alone by the last run, with why, as text. */
   refused: v.array(v.string()),
+  /** What a sync that does not heal has found changed by hand, as text. */
+  drift: v.exactOptional(v.array(v.string())),
   /** Last first, bounded. */
   history: v.array(
     v.looseObject({

@@ -138,7 +138,11 @@ function* requests(steps: readonly SyncStep[], run: Run): Iterable<readonly Requ
   if (batch.length > 0) yield batch;
 }
 
-function changeOf(step: SyncStep, run: Run): UnitChange {
+/** What carries out a step. */
+export function changeOf(
+  step: SyncStep,
+  run: Pick<Run, "source" | "version" | "adopt" | "byName">,
+): UnitChange {
   const { source, version, adopt } = run;
   if (step.type === "destroy") return { type: "destroy", name: step.unit, ifSource: source };
   const unit = run.byName.get(step.unit);

@@ -1,3 +1,4 @@
+import type { Outlook } from "../cluster/outlook.ts";
 import type { ApplyResult, UnitChange } from "../cluster/unit-change.ts";
 import type { UnitView } from "../cluster/views.ts";
 import type { SourceRecord } from "../registry/source-record.ts";
@@ -11,6 +12,8 @@ export interface SyncCluster {
   units(signal: AbortSignal): Promise<ReadonlyMap<string, UnitView>>;
   /** Results in order of the changes. Throws FleetError `unit-invalid` when one of them is invalid; nothing is done then. */
   apply(changes: readonly UnitChange[], signal: AbortSignal): Promise<readonly ApplyResult[]>;
+  /** What would become of the units, and of those that they set in motion. Nothing is done. */
+  preview(changes: readonly UnitChange[], signal: AbortSignal): Promise<readonly Outlook[]>;
   /** First each unit as it is (undefined: not there), then every change, until `signal` aborts or the connection is lost. */
   watch(names: readonly string[], signal: AbortSignal): AsyncIterable<UnitNews>;
   source(name: string, signal: AbortSignal): Promise<StoredSource>;

@@ -1,3 +1,5 @@
+import type { Outlook } from "../cluster/outlook.ts";
+import { blockedText } from "../cluster/reason-text.ts";
 import type { SyncPlan, SyncRefusal, SyncStep } from "./plan-sync.ts";
 import type { TreeVersion } from "./tree.ts";
 
@@ -56,4 +58,23 @@ export function planSummary({ steps, refused, unchanged }: SyncPlan): string {
   const parts = [...counts].map(([type, list]) => `${list.length} to ${type}`);
   if (refused.length > 0) parts.push(`${refused.length} left alone`);
   return [...parts, `${unchanged} unchanged`].join(", ");
+}
+
+/** Where units would go, and which would have to wait. */
+export function outlookTexts(outlooks: readonly Outlook[]): readonly string[] {
+  return outlooks.flatMap(({ unit, before, after, blocked }) => {
+    if (blocked.length > 0) return [`${unit} would wait: ${blockedText(blocked)}`];
+    if (before.join() === after.join() || after.length === 0) return [];
+    const from = before.length === 0 ? "" : ` from ${machinesText(before)}`;
+    return [`${unit} would go${from} to ${machinesText(after)}`];
+  });
+}
+
+/** Only those that would have to wait. */
+export function waitingTexts(outlooks: readonly Outlook[]): readonly string[] {
+  return outlookTexts(outlooks.filter(({ blocked }) => blocked.length > 0));
+}
+
+function machinesText(ids: readonly string[]): string {
+  return ids.map((id) => `${id.slice(0, 8)}...`).join(", ");
 }

@@ -1,3 +1,4 @@
+import type { Outlook } from "../cluster/outlook.ts";
 import {
   SOURCE_HISTORY_MAX,
   SOURCE_TEXTS_MAX,
@@ -5,12 +6,13 @@ import {
 } from "../registry/source-record.ts";
 import { backoffMs } from "../runtime/backoff.ts";
 import { type Clock, sleep } from "../runtime/clock.ts";
-import { errorMessage, isFleetError } from "../runtime/errors.ts";
+import { withDeadline } from "../runtime/deadline.ts";
+import { errorMessage, FleetError, isFleetError } from "../runtime/errors.ts";
 import { type PlanSyncOptions, planSync, type SyncPlan } from "./plan-sync.ts";
 import { readUnits, type TreeUnit, treeProblemText } from "./read-units.ts";
-import { type RolloutEvent, rollOut } from "./rollout.ts";
+import { changeOf, type RolloutEvent, rollOut } from "./rollout.ts";
 import type { StoredSource, SyncCluster } from "./sync-cluster.ts";
-import { refusalText } from "./sync-text.ts";
+import { refusalText, stepText } from "./sync-text.ts";
 import type { TreeSource, TreeVersion } from "./tree.ts";
 import { UnitFollower } from "./unit-follower.ts";
 
@@ -24,10 +26,17 @@ export interface SyncOptions extends PlanSyncOptions {
   readonly heal: boolean;
   readonly readyMs: number;
   readonly onEvent: (event: SyncEvent) => void;
+  /** Is waited for after each outcome. */
+  readonly tell?: ((outcome: SyncOutcome) => Promise<void>) | undefined;
 }
 
 export type SyncEvent =
-  | { readonly type: "plan"; readonly version: TreeVersion; readonly plan: SyncPlan }
+  | {
+      readonly type: "plan";
+      readonly version: TreeVersion;
+      readonly plan: SyncPlan;
+      readonly outlooks: readonly Outlook[];
+    }
   | { readonly type: "step"; readonly event: RolloutEvent }
   | { readonly type: "outcome"; readonly outcome: SyncOutcome }
   /** Tree or cluster are out of reach; it goes on by itself. */
@@ -40,6 +49,8 @@ export type SyncOutcome =
       readonly version: TreeVersion;
       readonly plan: SyncPlan;
       readonly units: readonly TreeUnit[];
+      /** Of a plan that was asked for: where the units would go. */
+      readonly outlooks?: readonly Outlook[];
     }
   /** The version is not applied: nothing was touched, or all of it taken back to `backTo`. */
   | {
@@ -64,7 +75,33 @@ export async function planOnce(options: SyncOptions, signal: AbortSignal): Promi
   if (problems.length > 0) return { type: "rejected", version, problems, known: false };
   const plan = planSync(read.units, await cluster.units(signal), options);
   const type = plan.steps.length === 0 ? "unchanged" : "planned";
-  return { type, version, plan, units: read.units };
+  const outlooks = await foresee(options, { version, units: read.units, plan }, signal);
+  return { type, version, plan, units: read.units, outlooks };
+}
+
+/** Of changes as JSON: the API takes requests of 4 MiB. */
+const FORESEEN_BYTES_MAX = 3 * 1024 * 1024;
+const FORESEE_MS = 10_000;
+
+/** Where the engine would put the units. Never a reason not to go on: empty when it cannot be told. */
+async function foresee(
+  options: SyncOptions,
+  { version, units, plan }: Applied,
+  signal: AbortSignal,
+): Promise<readonly Outlook[]> {
+  const { cluster, clock } = options;
+  const byName = new Map(units.map((unit) => [unit.name, unit]));
+  const changes = plan.steps.map((step) => changeOf(step, { ...options, version, byName }));
+  if (changes.length === 0 || JSON.stringify(changes).length > FORESEEN_BYTES_MAX) return [];
+  const onDeadline = () => new FleetError("api-refused", "planning took too long");
+  try {
+    return await withDeadline(clock, { deadlineMs: FORESEE_MS, signal, onDeadline }, (inner) =>
+      cluster.preview(changes, inner),
+    );
+  } catch (error) {
+    if (signal.aborted || !isFleetError(error)) throw error;
+    return [];
+  }
 }
 
 /** Brings the cluster to the newest version, or to the pinned one; to the last good one when that fails. */
@@ -94,13 +131,15 @@ export async function syncOnce(options: SyncOptions, signal: AbortSignal): Promi
   const plan = planSync(read.units, await cluster.units(signal), options);
   const isDrift = running?.id === version.id;
   if (plan.steps.length === 0 || (isDrift && !options.heal)) {
-    if (!isDrift || changedTexts(stored.record, plan)) {
-      await note(options, stored, { version, plan }, signal);
+    const drift = isDrift ? plan.steps.slice(0, SOURCE_TEXTS_MAX).map(stepText) : [];
+    if (!isDrift || changedTexts(stored.record, { plan, drift })) {
+      await note(options, stored, { version, plan, drift }, signal);
     }
     const type = plan.steps.length === 0 ? "unchanged" : "planned";
     return { type, version, plan, units: read.units };
   }
-  options.onEvent({ type: "plan", version, plan });
+  const outlooks = await foresee(options, { version, units: read.units, plan }, signal);
+  options.onEvent({ type: "plan", version, plan, outlooks });
   const failures = await roll(options, { version, units: read.units, plan }, signal);
   if (failures.length === 0) {
     await note(options, await cluster.source(source, signal), { version, plan }, signal);
@@ -163,13 +202,13 @@ async function healTo(
   return { version, units };
 }
 
+interface Applied extends Kept {
+  readonly plan: SyncPlan;
+}
+
 async function roll(
   options: SyncOptions,
-  what: {
-    readonly version: TreeVersion;
-    readonly units: readonly TreeUnit[];
-    readonly plan: SyncPlan;
-  },
+  what: Applied,
   signal: AbortSignal,
 ): Promise<readonly string[]> {
   const { failures } = await rollOut(what.plan, {
@@ -191,8 +230,12 @@ async function targetVersion(
   return (await tree.find(record.pinned, { signal })) ?? newest;
 }
 
-function changedTexts(record: SourceRecord | undefined, plan: SyncPlan): boolean {
-  return JSON.stringify(record?.refused) !== JSON.stringify(refusedTexts(plan));
+function changedTexts(
+  record: SourceRecord | undefined,
+  { plan, drift }: { readonly plan: SyncPlan; readonly drift: readonly string[] },
+): boolean {
+  const before = [record?.refused, record?.drift ?? []];
+  return JSON.stringify(before) !== JSON.stringify([refusedTexts(plan), drift]);
 }
 
 function refusedTexts(plan: SyncPlan | undefined): string[] {
@@ -206,6 +249,7 @@ async function note(
   outcome: {
     readonly version: TreeVersion;
     readonly plan?: SyncPlan;
+    readonly drift?: readonly string[];
     readonly rejected?: readonly string[];
     readonly rolledBack?: boolean;
   },
@@ -214,7 +258,7 @@ async function note(
   const { cluster, clock, tree, source, runner } = options;
   const { version, plan, rejected } = outcome;
   const atMs = clock.wallMs();
-  const { rejected: _, ...kept } = stored.record ?? { history: [], tree: "" };
+  const { rejected: _, drift: __, ...kept } = stored.record ?? { history: [], tree: "" };
   const word = rejected === undefined ? "running" : outcome.rolledBack ? "rolled-back" : "rejected";
   const entry = { version: { ...version }, atMs, outcome: word, who: runner } as const;
   const isRepeated = kept.history[0]?.version.id === version.id && kept.history[0].outcome === word;
@@ -232,6 +276,9 @@ async function note(
           },
         }),
     refused: refusedTexts(plan),
+    ...(outcome.drift === undefined || outcome.drift.length === 0
+      ? {}
+      : { drift: [...outcome.drift] }),
     history: isRepeated ? kept.history : [entry, ...kept.history].slice(0, SOURCE_HISTORY_MAX),
     runner,
     lookedMs: atMs,
@@ -271,6 +318,7 @@ async function followOnce(options: SyncOptions, signal: AbortSignal): Promise<vo
   const before = steering((await cluster.source(source, signal)).record);
   const outcome = await syncOnce(options, signal);
   options.onEvent({ type: "outcome", outcome });
+  await options.tell?.(outcome);
   const reasons = [stirred, untilSteered(options, before, signal)];
   if (heal && outcome.type !== "suspended") reasons.push(untilDrift(options, outcome, signal));
   // Those that lose are ended by the signal; what they say then does not matter.

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { SourceBody } from "../../api/protocol.ts";
 import { FleetError } from "../../runtime/errors.ts";
 import { signatureRuleOf } from "../../sync/git-signature.ts";
+import { Notifier } from "../../sync/notify.ts";
 import { openTree } from "../../sync/open-tree.ts";
 import {
   followSync,
@@ -12,7 +13,14 @@ import {
   type SyncOutcome,
   syncOnce,
 } from "../../sync/sync.ts";
-import { planSummary, refusalText, stepText, versionText } from "../../sync/sync-text.ts";
+import {
+  outlookTexts,
+  planSummary,
+  refusalText,
+  stepText,
+  versionText,
+  waitingTexts,
+} from "../../sync/sync-text.ts";
 import type { CommandRun, Context } from "../context.ts";
 import { EXIT_DONE, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE } from "../exit-code.ts";
 import { timeText } from "../explain-text.ts";
@@ -50,11 +58,16 @@ export const sync: CommandRun = async (context, args, options) => {
     cacheDirectory: cacheDirectory(),
     pollMs: (options.poll ?? POLL_SECONDS) * 1_000,
   });
+  const source = options.name ?? sourceName(first);
+  const { notify } = options;
+  const onFailure = (why: string) => context.err(context.paint.bad(`--notify: ${why}`));
+  const notifier =
+    notify === undefined ? undefined : new Notifier({ command: notify, source, clock, onFailure });
   const run: SyncOptions = {
     tree,
     cluster: new ApiSyncCluster(context.client),
     clock,
-    source: options.name ?? sourceName(first),
+    source,
     runner: `${userInfo().username}@${hostname()}`,
     adopt: options.adopt === true,
     prune: options.prune === true,
@@ -62,9 +75,14 @@ export const sync: CommandRun = async (context, args, options) => {
     heal: options.heal !== false,
     readyMs: (options.timeout ?? READY_SECONDS) * 1_000,
     onEvent: (event) => report(context, event),
+    tell: (outcome) => notifier?.tell(outcome) ?? Promise.resolve(),
   };
   if (options.plan === true) return finish(context, await planOnce(run, signal), true);
-  if (options.watch !== true) return finish(context, await syncOnce(run, signal), false);
+  if (options.watch !== true) {
+    const outcome = await syncOnce(run, signal);
+    await notifier?.tell(outcome);
+    return finish(context, outcome, false);
+  }
   await followSync(run, signal);
   return EXIT_DONE;
 };
@@ -97,6 +115,7 @@ function report(context: Context, event: SyncEvent): void {
   switch (event.type) {
     case "plan":
       context.out(`${versionText(event.version)}: ${planSummary(event.plan)}`);
+      for (const text of waitingTexts(event.outlooks)) context.out(`  ${text}`);
       break;
     case "step":
       if (event.event.type === "done") context.out(`  ${stepText(event.event.step)}`);
@@ -140,6 +159,7 @@ function printOutcome(context: Context, outcome: SyncOutcome, isPlan: boolean): 
   if (isPlan || outcome.type === "planned") {
     context.out(`${version}: ${planSummary(plan)}`);
     for (const step of plan.steps) context.out(`  ${stepText(step)}`);
+    for (const text of outlookTexts(outcome.outlooks ?? [])) context.out(`  ${paint.dim(text)}`);
   }
   for (const refused of plan.refused)
     context.err(`  ${paint.dim(`left alone: ${refusalText(refused)}`)}`);
@@ -180,6 +200,7 @@ function printSource(context: Context, { name, record }: SourceBody): void {
   line("pinned", record.pinned && `to ${record.pinned.slice(0, 10)} (sync resume ${name})`);
   line("suspended", record.suspended === true ? `yes (sync resume ${name})` : undefined);
   for (const refused of record.refused) line("", paint.dim(`left alone: ${refused}`));
+  for (const drift of record.drift ?? []) line("drift", paint.bad(drift));
   line("by", `${record.runner}, ${timeText(record.lookedMs)}`);
 }
 

@@ -173,7 +173,8 @@ function whyNotBeside(
   const self = selfOn(unit, machine);
   let conflict: string | undefined;
   let replacing: string | undefined;
-  for (const [name, other] of speaking(self, machine)) {
+  for (const other of speaking(self, machine).values()) {
+    const { name } = other;
     if (group?.has(name) === true) continue;
     // The lowest name, so that the reason does not depend on the order in which units came.
     if (conflicts(self, other)) conflict = lower(conflict, name);
@@ -258,7 +259,7 @@ function whyLeaveFor(
   const self = selfOn(unit, machine);
   let conflict: string | undefined;
   let replacing: string | undefined;
-  for (const [name] of speaking(self, machine)) {
+  for (const name of speaking(self, machine).keys()) {
     const other = cluster.unit(name);
     // What is only stopping there will be gone by itself.
     if (!isWanted(other) || !belongs(other, machine)) continue;

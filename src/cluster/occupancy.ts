@@ -141,21 +141,23 @@ export class Occupancy {
     if (assignment === undefined && held === undefined && !machine.placed.has(unit.name)) {
       return undefined;
     }
-    const own = unit.unit?.record.manifest;
-    const others = new Set<string>();
-    for (const manifest of [assignment?.record.manifest, held?.record.manifest]) {
-      if (manifest !== undefined && manifest !== own) others.add(manifest);
-    }
-    let self = unit.self;
-    if (others.size > 0) {
-      const constraints = [...unit.self.constraints];
-      for (const hash of others) {
-        const read = this.#manifests.constraints(hash, unit.name);
-        if (read.type === "known") constraints.push(read.constraints);
-      }
-      self = { name: unit.name, constraints };
-    }
+    const self = this.#withOthers(unit, assignment?.record.manifest, held?.record.manifest);
     return isPerMachine(self) ? neighbourOn(self, machineNames(machine)) : self;
+  }
+
+  /** As the neighbours see it while other versions of it are assigned, or still there. */
+  #withOthers(unit: UnitEntry, assigned: string | undefined, held: string | undefined): Neighbour {
+    const own = unit.unit?.record.manifest;
+    const isOther = (manifest: string | undefined) => manifest !== undefined && manifest !== own;
+    // Asked for every unit that comes or goes, and almost always so.
+    if (!isOther(assigned) && !isOther(held)) return unit.self;
+    const constraints = [...unit.self.constraints];
+    for (const manifest of new Set([assigned, held])) {
+      if (manifest === undefined || !isOther(manifest)) continue;
+      const read = this.#manifests.constraints(manifest, unit.name);
+      if (read.type === "known") constraints.push(read.constraints);
+    }
+    return { name: unit.name, constraints };
   }
 
   #markRelated(machine: MachineEntry, subject: Neighbour, dirty: Dirty): void {

@@ -2,7 +2,7 @@ import type { RequestListener } from "node:http";
 import { createServer, type Server } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import { FleetError } from "../runtime/errors.ts";
-import { listenUnix, type UnixSocketSpec } from "../runtime/unix-socket.ts";
+import { BACKLOG_MAX, listenUnix, type UnixSocketSpec } from "../runtime/unix-socket.ts";
 
 /** Where to listen. */
 export type ListenSpec =
@@ -29,19 +29,33 @@ export type ApiAddress =
   | { readonly type: "tcp"; readonly host: string; readonly port: number; readonly secure: boolean }
   | { readonly type: "fd"; readonly fd: number };
 
-const CONNECTIONS_MAX = 1_024;
-const HEADERS_MS = 10_000;
-/** Until the whole request has come. */
-const REQUEST_MS = 30_000;
-/** A connection on which nothing moves; streams are exempt. */
-const IDLE_MS = 120_000;
+/** Of one address. Watches hold theirs for as long as somebody waits. */
+const CONNECTIONS_MAX = 4_096;
+
+/** What slow clients may take, in real time. */
+export interface ClientLimits {
+  readonly headersMs: number;
+  /** Until the whole request has come. */
+  readonly requestMs: number;
+  readonly checkEveryMs: number;
+  /** A connection on which nothing moves; streams are exempt. */
+  readonly idleMs: number;
+}
+
+const LIMITS: ClientLimits = {
+  ...{ headersMs: 10_000, requestMs: 30_000, checkEveryMs: 5_000, idleMs: 120_000 },
+};
 
 /** A server for one address, with limits for clients that are slow, many or gone. */
-export function makeServer(spec: ListenSpec, onRequest: RequestListener): Server {
+export function makeServer(
+  spec: ListenSpec,
+  onRequest: RequestListener,
+  limits: ClientLimits = LIMITS,
+): Server {
   const options = {
-    headersTimeout: HEADERS_MS,
-    requestTimeout: REQUEST_MS,
-    connectionsCheckingInterval: 5_000,
+    headersTimeout: limits.headersMs,
+    requestTimeout: limits.requestMs,
+    connectionsCheckingInterval: limits.checkEveryMs,
     keepAliveTimeout: 60_000,
     // The other end may vanish without a word while a journal is silent.
     keepAlive: true,
@@ -63,7 +77,7 @@ export function makeServer(spec: ListenSpec, onRequest: RequestListener): Server
           onRequest,
         );
   server.maxConnections = CONNECTIONS_MAX;
-  server.setTimeout(IDLE_MS);
+  server.setTimeout(limits.idleMs);
   return server;
 }
 
@@ -86,8 +100,8 @@ export async function listen(server: Server, spec: ListenSpec): Promise<ApiAddre
       server.removeListener("error", onError);
       resolve();
     };
-    if (spec.type === "tcp") server.listen({ host: spec.host, port: spec.port }, onListening);
-    else server.listen({ fd: spec.fd }, onListening);
+    if (spec.type === "fd") server.listen({ fd: spec.fd }, onListening);
+    else server.listen({ host: spec.host, port: spec.port, backlog: BACKLOG_MAX }, onListening);
   });
   if (spec.type === "fd") return { type: "fd", fd: spec.fd };
   const bound = server.address();

@@ -1,4 +1,4 @@
-import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import type { IncomingMessage, RequestListener, Server, ServerResponse } from "node:http";
 import { Server as TlsServer } from "node:https";
 import type { Registry } from "../registry/registry.ts";
 import type { Clock } from "../runtime/clock.ts";
@@ -8,7 +8,14 @@ import type { ApiContext, DaemonPort, PeerAccess, PreviewPlan } from "./context.
 import { type ApiErrorBody, toErrorBody } from "./error-body.ts";
 import { type Entrance, guard } from "./guard.ts";
 import { type ApiRequest, type Handler, Refusal, type Reply, readBody } from "./http.ts";
-import { type ApiAddress, type ListenSpec, listen, makeServer, type TlsTexts } from "./listen.ts";
+import {
+  type ApiAddress,
+  type ClientLimits,
+  type ListenSpec,
+  listen,
+  makeServer,
+  type TlsTexts,
+} from "./listen.ts";
 import { matchRoute, type Route, type RouteGroup } from "./router.ts";
 import type { UnitLogs } from "./unit-logs.ts";
 import { v1DiscoveryRoutes } from "./v1-discovery.ts";
@@ -43,6 +50,7 @@ export interface ApiOptions {
   readonly syncSecret?: string | undefined;
   /** fleet's `token_limit`. Default 100. */
   readonly pageLimit?: number;
+  readonly limits?: ClientLimits | undefined;
 }
 
 export interface Api {
@@ -85,8 +93,8 @@ export function v2Routes(context: ApiContext): readonly Route[] {
 
 /** Serves /fleet/v1 (fleet's API), its old name /v1-alpha, and /fleet/v2. Ends what it opened when it cannot open all. */
 export async function startApi(options: ApiOptions): Promise<Api> {
-  const { pageLimit = 100, peers = { tls: undefined }, syncSecret } = options;
-  const server = new ApiServer({ ...options, pageLimit, peers, syncSecret });
+  const { pageLimit = 100, peers = { tls: undefined }, syncSecret, limits } = options;
+  const server = new ApiServer({ ...options, pageLimit, peers, syncSecret }, limits);
   try {
     for (const spec of options.listen) await server.listen(spec, options.hosts ?? []);
   } catch (error) {
@@ -106,9 +114,11 @@ class ApiServer {
   readonly #groups: readonly RouteGroup[];
   readonly #servers: Server[] = [];
   readonly #closing = new AbortController();
+  readonly #limits: ClientLimits | undefined;
 
-  constructor(context: ApiContext) {
+  constructor(context: ApiContext, limits: ClientLimits | undefined) {
     this.#context = context;
+    this.#limits = limits;
     this.#groups = [
       {
         bases: V1_BASES,
@@ -134,16 +144,16 @@ class ApiServer {
         ["localhost", "127.0.0.1", "::1", ...own, ...hosts].map((host) => host.toLowerCase()),
       ),
     };
-    const server = makeServer(spec, (request, response) => {
+    const onRequest: RequestListener = (request, response) => {
       void this.#serve(entrance, request, response);
-    });
+    };
+    const server = makeServer(spec, onRequest, this.#limits);
     server.on("clientError", (error, socket) => {
-      // Without a request there is nobody to answer in JSON.
-      if (!socket.writable) return;
-      const late = "code" in error && error.code === "ERR_HTTP_REQUEST_TIMEOUT";
-      socket.end(
-        `HTTP/1.1 ${late ? "408 Request Timeout" : "400 Bad Request"}\r\nConnection: close\r\n\r\n`,
-      );
+      // An answer that is on its way must not get another one into its middle.
+      const isFresh = "bytesWritten" in socket && socket.bytesWritten === 0;
+      if (socket.writable && isFresh) {
+        socket.end(answerToNoRequest("code" in error ? error.code : undefined));
+      } else socket.destroy();
     });
     this.addresses.push(await listen(server, spec));
     this.#servers.push(server);
@@ -298,6 +308,19 @@ function sendError(
     : JSON.stringify({ error: { code, message, ...machine } });
   response.writeHead(status, jsonHeaders(text));
   response.end(request.method === "HEAD" ? undefined : text);
+}
+
+/** To what Node could not make a request of, as it goes over the wire. */
+function answerToNoRequest(code: unknown): string {
+  const [status, reason, word, message] =
+    code === "ERR_HTTP_REQUEST_TIMEOUT"
+      ? [408, "Request Timeout", "timed-out", "the request took too long to come"]
+      : code === "HPE_HEADER_OVERFLOW"
+        ? [431, "Request Header Fields Too Large", "too-large", "the head is larger than 16 KiB"]
+        : [400, "Bad Request", "bad-request", "this is not HTTP"];
+  const text = JSON.stringify({ error: { code: word, message } });
+  const headers = Object.entries(jsonHeaders(text)).map(([name, value]) => `${name}: ${value}`);
+  return [`HTTP/1.1 ${status} ${reason}`, "Connection: close", ...headers, "", text].join("\r\n");
 }
 
 function jsonHeaders(text: string): Record<string, string | number> {

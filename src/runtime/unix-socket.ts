@@ -2,6 +2,9 @@ import { chmodSync, chownSync, lstatSync, readFileSync, unlinkSync } from "node:
 import { connect, type Server } from "node:net";
 import { errorMessage, FleetError } from "./errors.ts";
 
+/** Connections that wait to be taken: all clients of a daemon may come back at once. */
+export const BACKLOG_MAX = 4_096;
+
 export interface UnixSocketSpec {
   readonly path: string;
   /** Permissions, e.g. 0o660. */
@@ -29,7 +32,7 @@ export async function listenUnix(
     // The socket is made within the call.
     const umask = process.umask(0o177);
     try {
-      server.listen(path, () => {
+      server.listen({ path, backlog: BACKLOG_MAX }, () => {
         server.removeListener("error", onError);
         resolve();
       });

@@ -11,8 +11,29 @@ const ROUTES: readonly (readonly [
   message?: string,
 ])[] = [
   ["GET", "/discovery", 200],
+  ["GET", "/discovery?alt=json", 200],
   ["POST", "/discovery", 400, "only HTTP GET supported against this resource"],
+  ["PUT", "/discovery", 400, "only HTTP GET supported against this resource"],
+  ["DELETE", "/discovery", 400, "only HTTP GET supported against this resource"],
+  ["HEAD", "/discovery", 400],
+  ["OPTIONS", "/discovery", 400, "only HTTP GET supported against this resource"],
   ["GET", "/machines", 200],
+  ["GET", "/machines?alt=json", 200],
+  ["HEAD", "/machines", 405],
+  ["OPTIONS", "/machines", 405, "only GET and PATCH supported against this resource"],
+  ["DELETE", "/machines", 405, "only GET and PATCH supported against this resource"],
+  ["PATCH", "/machines", 415, "expected 1 Content-Type, got 0"],
+  ["GET", "/units?alt=json", 200],
+  ["OPTIONS", "/units", 405, ONLY_GET],
+  ["POST", "/units", 405, ONLY_GET],
+  ["GET", "/units?nextPageToken=zz", 400, "illegal base64 data at input byte 0"],
+  ["GET", "/machines?nextPageToken=EwBMLg==", 400, "token limit must be 100"],
+  ["GET", "/state?nextPageToken=ZAAAAA==", 400, "token page must be greater than zero"],
+  ["HEAD", "/units/a.service", 405],
+  ["PATCH", "/units/a.service", 405, "only GET, PUT and DELETE supported against this resource"],
+  ["GET", "/state/", 404, ""],
+  ["GET", "/state/a/b", 404, ""],
+  ["HEAD", "/state/a.service", 405],
   ["POST", "/machines", 405, "only GET and PATCH supported against this resource"],
   ["GET", "/machines/", 404, ""],
   ["GET", "/machines/aaaa", 404, ""],
@@ -48,6 +69,7 @@ test("routes of v1 answer as fleet's, below both base paths", async (t) => {
     }
   }
   assert.equal((await world.call("GET", "/")).status, 405);
+  assert.equal((await world.call("HEAD", "/fleet/v1/units")).text, "");
   assert.equal((await world.call("GET", "/anything")).status, 404);
 });
 

@@ -82,9 +82,23 @@ function graphOf({ links, endpoints }: LinkGraph, legend: MachineLegend) {
 
 /** For Graphviz. */
 export function linkDot(graph: LinkGraph, legend: MachineLegend): string {
-  const { nodes, edges } = graphOf(graph, legend);
+  return drawDot("links", graphOf(graph, legend));
+}
+
+export function linkMermaid(graph: LinkGraph, legend: MachineLegend): string {
+  return drawMermaid(graphOf(graph, legend));
+}
+
+interface Drawn {
+  readonly nodes: readonly Node[];
+  readonly edges: readonly Edge[];
+}
+
+/** Ids may be any texts. */
+export function drawDot(name: string, graph: Drawn): string {
+  const { nodes, edges } = numbered(graph);
   return [
-    "digraph links {",
+    `digraph ${name} {`,
     "  rankdir=LR",
     ...nodes.map(({ id, label, kind }) => {
       const shape = kind === "service" ? "ellipse" : "box";
@@ -95,8 +109,8 @@ export function linkDot(graph: LinkGraph, legend: MachineLegend): string {
   ].join("\n");
 }
 
-export function linkMermaid(graph: LinkGraph, legend: MachineLegend): string {
-  const { nodes, edges } = graphOf(graph, legend);
+export function drawMermaid(graph: Drawn): string {
+  const { nodes, edges } = numbered(graph);
   return [
     "flowchart LR",
     ...nodes.map(({ id, label, kind }) => {
@@ -108,6 +122,15 @@ export function linkMermaid(graph: LinkGraph, legend: MachineLegend): string {
     }),
     "",
   ].join("\n");
+}
+
+function numbered({ nodes, edges }: Drawn): Drawn {
+  const ids = new Map(nodes.map(({ id }, index) => [id, `n${index}`]));
+  const idOf = (id: string) => ids.get(id) ?? id;
+  return {
+    nodes: nodes.map((node) => ({ ...node, id: idOf(node.id) })),
+    edges: edges.map((edge) => ({ ...edge, from: idOf(edge.from), to: idOf(edge.to) })),
+  };
 }
 
 function quoted(text: string, lineBreak: string): string {

@@ -1,9 +1,10 @@
-// npm run build: each program as one JavaScript file, dist/<program>.cjs. npm run dist: besides as an executable, dist/<program>, that needs no Node.
+// npm run build: each program as one JavaScript file, dist/<program>.cjs, and the client as a library, dist/fleet-ts.mjs. npm run dist: besides as an executable, dist/<program>, that needs no Node.
 import { execFileSync } from "node:child_process";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "esbuild";
 import { embedEtcdProtocol } from "./etcd-protocol.ts";
+import { buildLibrary } from "./library.ts";
 
 const PROJECT = join(import.meta.dirname, "..");
 const DIST = join(PROJECT, "dist");
@@ -71,3 +72,4 @@ for (const program of PROGRAMS) {
   const file = await bundle(program);
   if (process.argv.includes("--executables")) makeExecutable(program, file);
 }
+await buildLibrary(DIST);

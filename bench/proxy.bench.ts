@@ -42,7 +42,7 @@ export const bench: Bench = {
       minify: true,
     });
     const inside = join(import.meta.dirname, "proxy-inside.ts");
-    const numbers = [context.rounds, context.seconds ?? 2].map(String);
+    const numbers = [context.rounds, context.seconds ?? 1].map(String);
     const own = ["--net", "--pid", "--fork", "--kill-child", "--mount-proc"];
     const argv = [...own, process.execPath, inside, directory, ...numbers];
     const child = spawn("unshare", argv, { stdio: ["ignore", "pipe", "inherit"] });

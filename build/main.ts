@@ -57,6 +57,8 @@ function makeExecutable({ name, nodeFlags }: Program, main: string): void {
     output: join(DIST, name),
     disableExperimentalSEAWarning: true,
     useCodeCache: true,
+    // What a thread of its own runs: fleet-ambassador has some.
+    assets: { main },
     execArgv: nodeFlags,
     execArgvExtension: "none",
   };

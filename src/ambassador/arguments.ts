@@ -24,6 +24,8 @@ export interface AmbassadorSpec {
   readonly tuning: Partial<LinkTuning>;
   readonly wait: boolean;
   readonly dataPlane: "node" | "nft";
+  /** Of the data plane in this process; undefined: as many as help. */
+  readonly threads: number | undefined;
   readonly consumer: string | undefined;
   readonly envFile: string | undefined;
   readonly hostsFile: string | undefined;
@@ -56,6 +58,7 @@ Proxies to services wherever they run, so that a consumer finds each at a place 
   --max-connections N  per link (${defaultTuning.connectionsMax})
   --proxy-protocol     tells backends the client's address (PROXY protocol v2)
   --data-plane KIND    node (default): in this process; nft: in the kernel, TCP and UDP only
+  --threads N          that carry connections, with --data-plane node (2, or 1 on a machine of one core)
   --drain TIME         how long connections may go on at SIGTERM (0s)
   --status-socket PATH HTTP on a unix socket: /status (JSON), /metrics (Prometheus)
   --state FILE         remembers backends over a restart (default: in $RUNTIME_DIRECTORY, if it is set)
@@ -84,6 +87,7 @@ const VALUES = [
   "connect-timeout",
   "max-connections",
   "data-plane",
+  "threads",
   "drain",
   "status-socket",
   "state",
@@ -107,11 +111,13 @@ export function parseAmbassador(args: readonly string[], optionsText = ""): Amba
   const consumer = read.text("consumer");
   if (consumer !== undefined && !/^[^/\s]{1,255}$/.test(consumer))
     throw new FleetError("usage", `--consumer "${consumer}" is no name of a unit`);
+  const hasThreads = read.text("threads") !== undefined;
   return {
     links,
     tuning: parseTuning(read),
     wait: !read.flag("no-wait"),
     dataPlane: choice(read, "data-plane", ["node", "nft"]) ?? "node",
+    threads: hasThreads ? read.count("threads", 1, { min: 1, max: 64 }) : undefined,
     consumer,
     envFile: read.text("environment-file") ?? read.text("env-file"),
     hostsFile: read.text("hosts"),

@@ -1,29 +1,34 @@
 #!/usr/bin/env node
 import { readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
+import { getAsset, isSea } from "node:sea";
+import { parentPort, Worker } from "node:worker_threads";
 import { errorMessage, FleetError, isFleetError } from "../runtime/errors.ts";
 import { ownUnit } from "../runtime/own-unit.ts";
 import { openLogger } from "../runtime/pino-logger.ts";
-import { ownArguments, runProgram } from "../runtime/program.ts";
+import { ownArguments, type Program, runProgram } from "../runtime/program.ts";
 import { ServiceNotifier } from "../runtime/service-notifier.ts";
 import { systemClock } from "../runtime/system-clock.ts";
 import { systemRandom } from "../runtime/system-random.ts";
 import { Ambassador } from "./ambassador.ts";
 import { AMBASSADOR_USAGE, type AmbassadorSpec, parseAmbassador } from "./arguments.ts";
 import { handedOverSockets } from "./handed-over.ts";
-import { nodeProxy } from "./node-proxy.ts";
+import { serveThread } from "./node-thread.ts";
+import { nodeThreadsProxy } from "./node-threads.ts";
 import type { DataPlane, Endpoint } from "./proxy.ts";
 import { serveStatus } from "./status-server.ts";
 
-void runProgram({
+const logger = openLogger({
+  debug: false,
+  prefixLevel: process.env["JOURNAL_STREAM"] !== undefined,
+});
+
+const program: Program<AmbassadorSpec> = {
   name: "fleet-ambassador",
   usage: AMBASSADOR_USAGE,
   parse: readSpec,
   run: async (spec, { signal }) => {
-    const logger = openLogger({
-      debug: false,
-      prefixLevel: process.env["JOURNAL_STREAM"] !== undefined,
-    });
     const consumer = spec.consumer ?? ownUnit() ?? "fleet-ambassador";
     const ambassador = new Ambassador({
       ...spec,
@@ -33,7 +38,12 @@ void runProgram({
       notifier: new ServiceNotifier(process.env),
       proxy:
         spec.dataPlane === "node"
-          ? nodeProxy({ clock: systemClock, logger })
+          ? nodeThreadsProxy({
+              clock: systemClock,
+              logger,
+              startThread,
+              threads: spec.threads ?? defaultThreads(),
+            })
           : await openNft(consumer),
       consumer,
       stateFile: spec.stateFile ?? runtimeFile("backends.json"),
@@ -54,7 +64,19 @@ void runProgram({
     await ambassador.run(signal).finally(closeStatus);
     return 0;
   },
-});
+};
+
+/** More gained nothing where backends and clients share the machine. */
+function defaultThreads(): number {
+  return Math.min(2, availableParallelism());
+}
+
+/** This program again, which finds itself in a thread then. An executable holds its text as an asset (build/main.ts). */
+function startThread(): Worker {
+  if (isSea()) return new Worker(getAsset("main", "utf8"), { eval: true });
+  const [, file = ""] = process.argv;
+  return new Worker(file);
+}
 
 /** Loaded only where it is asked for. */
 async function openNft(name: string): Promise<DataPlane> {
@@ -92,3 +114,6 @@ function handedOverSocket(name: string): Endpoint {
   const names = handedOver.map((one) => one.name).join(", ") || "none";
   throw new FleetError("usage", `systemd hands over no socket named ${name} (there are: ${names})`);
 }
+
+if (parentPort === null) void runProgram(program);
+else serveThread(parentPort, { clock: systemClock, logger });

@@ -17,6 +17,7 @@ export interface ConnectionHost {
   readonly spareBuffers: Buffer[];
   /** Whether one more may wait. */
   canHold(): boolean;
+  heldChanged(by: 1 | -1): void;
   connectFailed(slot: Slot, error: Error): void;
   refused(reason: RefusalReason): void;
   /** Nothing is left of it. */
@@ -58,7 +59,7 @@ export class NodeConnection {
   /** Looks for a backend, from the first again. */
   start(): void {
     this.#cancelTimer?.();
-    this.#isHeld = false;
+    this.#setHeld(false);
     this.#tried = undefined;
     this.#attempt();
   }
@@ -73,7 +74,7 @@ export class NodeConnection {
   /** Both sides see a reset. */
   cut(): void {
     this.#cancelTimer?.();
-    this.#isHeld = false;
+    this.#setHeld(false);
     for (const socket of [this.#client, this.#backend]) if (socket !== undefined) reset(socket);
   }
 
@@ -93,8 +94,13 @@ export class NodeConnection {
       this.cut();
       return;
     }
-    this.#isHeld = true;
+    this.#setHeld(true);
     this.#cancelTimer = this.#host.clock.setTimer(Math.min(RETRY_MS, leftMs), () => this.start());
+  }
+
+  #setHeld(isHeld: boolean): void {
+    if (isHeld !== this.#isHeld) this.#host.heldChanged(isHeld ? 1 : -1);
+    this.#isHeld = isHeld;
   }
 
   #connect(slot: Slot): void {
@@ -183,6 +189,7 @@ export class NodeConnection {
       return;
     }
     this.#cancelTimer?.();
+    this.#setHeld(false);
     if (this.#slot === undefined) this.#backend?.destroy();
     else this.#host.table.release(this.#slot);
     for (const flow of this.#flows ?? []) flow.close();

@@ -28,7 +28,22 @@ export interface NodeProxyParts {
   readonly logger: Logger;
 }
 
-/** A link in this process. */
+export interface NodeLinkOptions extends LinkOptions {
+  /** Of all threads together, where several carry the link: then it listens beside the others (SO_REUSEPORT). */
+  readonly counts?: Int32Array<SharedArrayBuffer>;
+  /** Another thread listens there already. */
+  readonly isJoining?: boolean;
+}
+
+/** Indexes in `counts`: what is open, and what of it is held. */
+const OPEN = 0;
+const HELD = 1;
+
+export function newCounts(): Int32Array<SharedArrayBuffer> {
+  return new Int32Array(new SharedArrayBuffer(2 * Int32Array.BYTES_PER_ELEMENT));
+}
+
+/** A link in one thread of this process. */
 export class NodeLink implements ProxyLink, ConnectionHost {
   readonly name: string;
   readonly clock: Clock;
@@ -42,6 +57,8 @@ export class NodeLink implements ProxyLink, ConnectionHost {
   readonly #refused = {
     ...{ "too-many-connections": 0, "too-many-held": 0, "no-backend": 0, "connect-failed": 0 },
   };
+  readonly #counts: Int32Array<SharedArrayBuffer>;
+  readonly #reusePort: "first" | "joining" | undefined;
   #addresses: BoundAddress[] = [];
   #tuning: LinkTuning;
   #accepted = 0;
@@ -52,7 +69,7 @@ export class NodeLink implements ProxyLink, ConnectionHost {
   /** `onClose` is called when nothing is left of it. */
   static async open(
     parts: NodeProxyParts,
-    options: LinkOptions,
+    options: NodeLinkOptions,
     onClose: () => void,
   ): Promise<NodeLink> {
     const link = new NodeLink(parts, options, onClose);
@@ -66,8 +83,11 @@ export class NodeLink implements ProxyLink, ConnectionHost {
     return link;
   }
 
-  private constructor(parts: NodeProxyParts, options: LinkOptions, onClose: () => void) {
+  private constructor(parts: NodeProxyParts, options: NodeLinkOptions, onClose: () => void) {
     this.name = options.name;
+    const isFirst = options.isJoining !== true;
+    this.#reusePort = options.counts && (isFirst ? "first" : "joining");
+    this.#counts = options.counts ?? newCounts();
     this.#onClose = onClose;
     this.clock = parts.clock;
     this.#logger = parts.logger;
@@ -122,7 +142,11 @@ export class NodeLink implements ProxyLink, ConnectionHost {
   }
 
   canHold(): boolean {
-    return this.#held() < this.#tuning.heldMax;
+    return Atomics.load(this.#counts, HELD) < this.#tuning.heldMax;
+  }
+
+  heldChanged(by: 1 | -1): void {
+    Atomics.add(this.#counts, HELD, by);
   }
 
   connectFailed(slot: Slot, error: Error): void {
@@ -143,6 +167,7 @@ export class NodeLink implements ProxyLink, ConnectionHost {
 
   ended(connection: NodeConnection): void {
     this.#connections.delete(connection);
+    Atomics.sub(this.#counts, OPEN, 1);
     if (this.#connections.size === 0) this.#idle?.();
   }
 
@@ -155,7 +180,7 @@ export class NodeLink implements ProxyLink, ConnectionHost {
     }
     const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true });
     server.on("connection", (client) => this.#accept(client));
-    this.#addresses.push(await listenStream(server, endpoint));
+    this.#addresses.push(await listenStream(server, endpoint, this.#reusePort));
     this.#servers.push(server);
     server.on("error", (error) => {
       this.#logger.warn("accept-failed", { link: this.name, error: errorMessage(error) });
@@ -164,7 +189,9 @@ export class NodeLink implements ProxyLink, ConnectionHost {
 
   #accept(client: Socket): void {
     this.#accepted += 1;
-    if (!this.#isOpen || this.#connections.size >= this.#tuning.connectionsMax) {
+    const open = Atomics.add(this.#counts, OPEN, 1);
+    if (!this.#isOpen || open >= this.#tuning.connectionsMax) {
+      Atomics.sub(this.#counts, OPEN, 1);
       if (this.#isOpen) this.refused("too-many-connections");
       client.on("error", () => {});
       reset(client);

@@ -1,19 +1,27 @@
 import { once } from "node:events";
 import { chmod, stat, unlink } from "node:fs/promises";
-import { connect, type ListenOptions, type Server } from "node:net";
+import { connect, createServer, type ListenOptions, type Server } from "node:net";
 import { errorMessage, FleetError } from "../runtime/errors.ts";
 import type { BoundAddress, Endpoint } from "./proxy.ts";
 
 /** Connections that the kernel completes while this process is busy; net.core.somaxconn may lower it. */
 const BACKLOG = 4_096;
 
-/** Resolves when `server` takes connections there. */
-export async function listenStream(server: Server, endpoint: Endpoint): Promise<BoundAddress> {
+/** Resolves when `server` takes connections there. `reusePort`: beside other threads, and nobody else (TCP only). */
+export async function listenStream(
+  server: Server,
+  endpoint: Endpoint,
+  reusePort?: "first" | "joining",
+): Promise<BoundAddress> {
   const backlog = BACKLOG;
   switch (endpoint.type) {
-    case "tcp":
-      await listen(server, { host: endpoint.host, port: endpoint.port, backlog });
+    case "tcp": {
+      const { host, port } = endpoint;
+      // Processes of the same user could listen there too: a connection would reach one or the other.
+      if (reusePort === "first") await tryAlone({ host, port });
+      await listen(server, { host, port, backlog, reusePort: reusePort !== undefined });
       break;
+    }
     case "fd":
       await listen(server, { fd: endpoint.fd, backlog });
       break;
@@ -44,6 +52,13 @@ async function listen(
   } catch (error) {
     throw addressError(where, error);
   }
+}
+
+async function tryAlone(where: ListenOptions): Promise<void> {
+  const server = createServer();
+  await listen(server, where);
+  server.close();
+  await once(server, "close");
 }
 
 export function addressError(where: string, cause: unknown): FleetError {

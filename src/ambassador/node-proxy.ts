@@ -1,12 +1,16 @@
 import { FleetError } from "../runtime/errors.ts";
-import { NodeLink, type NodeProxyParts } from "./node-link.ts";
-import type { DataPlane, LinkOptions, ProxyLink } from "./proxy.ts";
+import { NodeLink, type NodeLinkOptions, type NodeProxyParts } from "./node-link.ts";
+import type { DataPlane, ProxyLink } from "./proxy.ts";
 
-/** Data plane in this process: no dependency, every option. */
-export function nodeProxy(parts: NodeProxyParts): DataPlane {
+export interface NodePlane extends DataPlane {
+  open(link: NodeLinkOptions): Promise<ProxyLink>;
+}
+
+/** Data plane in this thread: no dependency, every option. */
+export function nodeProxy(parts: NodeProxyParts): NodePlane {
   const links = new Map<string, NodeLink>();
   return {
-    async open(options: LinkOptions): Promise<ProxyLink> {
+    async open(options: NodeLinkOptions): Promise<ProxyLink> {
       if (links.has(options.name)) {
         throw new FleetError("proxy-address", `there is a link ${options.name} already`);
       }

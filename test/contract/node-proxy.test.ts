@@ -1,8 +1,14 @@
 import { nodeProxy } from "../../src/ambassador/node-proxy.ts";
+import { nodeThreadsProxy } from "../../src/ambassador/node-threads.ts";
 import { silentLogger } from "../../src/runtime/logger.ts";
 import { systemClock } from "../../src/runtime/system-clock.ts";
+import { startPlaneThread } from "../support/plane-thread.ts";
 import { describeProxyContract } from "./proxy-contract.ts";
 
-describeProxyContract("in this process", async () =>
-  nodeProxy({ clock: systemClock, logger: silentLogger }),
+const parts = { clock: systemClock, logger: silentLogger };
+
+describeProxyContract("in this process", async () => nodeProxy(parts));
+
+describeProxyContract("in two threads of this process", async () =>
+  nodeThreadsProxy({ ...parts, threads: 2, startThread: startPlaneThread }),
 );

@@ -29,6 +29,7 @@
 #   LAB_APP   directory to show as /opt/app, read-only   (the project)
 #   LAB_NODE  node binary to show as /opt/node/bin/node  (the project's, else node from PATH)
 #   LAB_BASE  tree whose /usr and /etc to use       (/; or a debootstrap tree)
+#   LAB_MORE  folder of more packages for the machines, see packages.sh
 #   LAB_ARGS  more arguments for systemd-nspawn
 set -euo pipefail; shopt -s inherit_errexit
 export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -36,7 +37,7 @@ HERE=$(dirname "$(realpath "$0")") PROJECT=$(dirname "$(dirname "$(realpath "$0"
 LAB_DIR=$(realpath -m "${LAB_DIR:-$PROJECT/.lab}")
 # shellcheck disable=SC1091
 [ ! -e "$LAB_DIR/settings" ] || . "$LAB_DIR/settings"   # those of the last up, unless given anew
-LAB_NET=${LAB_NET:-} LAB_BASE=${LAB_BASE:-/} LAB_APP=${LAB_APP:-$PROJECT} LAB_ARGS=${LAB_ARGS:-}
+LAB_NET=${LAB_NET:-} LAB_BASE=${LAB_BASE:-/} LAB_APP=${LAB_APP:-$PROJECT} LAB_MORE=${LAB_MORE:-} LAB_ARGS=${LAB_ARGS:-}
 LAB_NODE=${LAB_NODE:-$PROJECT/node_modules/node/bin/node}; [ -x "$LAB_NODE" ] || LAB_NODE=$(command -v node || true)
 TAG=lab$(printf %s "$LAB_DIR" | md5sum | cut -c1-4)     # names all that is ours on the host
 BASE=${LAB_BASE%/}
@@ -116,6 +117,7 @@ boot() {
     --capability=CAP_NET_ADMIN "--network-namespace-path=/run/netns/$TAG-m$1" "--bind-ro=$BASE/usr:/usr")
   [ -z "$LAB_APP" ] || args+=("--bind-ro=$(realpath "$LAB_APP"):/opt/app")
   [ -z "$LAB_NODE" ] || args+=("--bind-ro=$(realpath "$LAB_NODE"):/opt/node/bin/node")
+  [ -z "$LAB_MORE" ] || args+=("--overlay-ro=$BASE/usr:$LAB_MORE/usr:/usr")
   on_systemd && scope=(systemd-run --quiet --collect --scope "--unit=$TAG-m$1" -p Delegate=yes -p TasksMax=infinity --)
   ( on_systemd || cgroup_enter "$1"
     export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1        # cgroup v2; nspawn cannot tell from an empty usr/
@@ -144,7 +146,7 @@ thaw() { local c; c=$(cgroup_of_payload "$1" 2>/dev/null) && [ -e "$c/cgroup.fre
 cmd_up() {
   local n i old want; n=$(num "${1:-3}"); mkdir -p "$LAB_DIR"; net_up
   # shellcheck disable=SC2016
-  for i in LAB_NET LAB_BASE LAB_APP LAB_NODE LAB_ARGS; do printf '%s=${%s-%q}\n' $i $i "${!i}"; done > "$LAB_DIR/settings"
+  for i in LAB_NET LAB_BASE LAB_APP LAB_NODE LAB_MORE LAB_ARGS; do printf '%s=${%s-%q}\n' $i $i "${!i}"; done > "$LAB_DIR/settings"
   old=$(sysctl -n fs.inotify.max_user_instances) want=$((12 * n))
   if [ "$old" -lt $want ]; then     # an idle machine uses 5 of them
     [ -e "$LAB_DIR/inotify" ] || echo "$old" > "$LAB_DIR/inotify"; sysctl -qw "fs.inotify.max_user_instances=$want"; fi

@@ -46,14 +46,23 @@ cd "$PROJECT/examples/units"
 step "starting units: ${first[*]}"
 "$FLEETCTL" start "${first[@]}" || fail "the units did not start; see above, and lab/fleetctl-ts list-units"
 
+# Then services: a chain of units over two machines, whose application uses a database on the other without knowing where.
+chain=(chain/kiosk*.service)
+if [ "$machine_count" -ge 2 ]; then
+  step "starting a chain over two machines: pull -> storage -> network -> database -> register | ambassador -> application"
+  "$FLEETCTL" start "${chain[@]}" || fail "the chain did not start; see above, and lab/fleetctl-ts list-units"
+fi
+
 show() { printf '\n$ lab/fleetctl-ts %s\n' "$*"; "$FLEETCTL" "$@"; }
 show list-machines
 show list-units
+[ "$machine_count" -lt 2 ] || show graph kiosk.service
 cat <<END
 
 The cluster is up (${SECONDS} s) and stays up. Try:
   lab/lab.sh kill m2                       pull the plug of a machine ...
   lab/fleetctl-ts list-units               ... and see its units move within 15 s
   lab/fleetctl-ts journal hello.service    what a unit says, wherever it runs
+  lab/fleetctl-ts journal -f kiosk.service an application that never notices where its database is: kill that machine
   npm stop                                 take everything down
 END

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # A machine's file tree: links into the host's /usr, a small /etc of its own, an empty /var. Part of lab.sh.
-# shellcheck disable=SC2154  # LAB_DIR, BASE, TAG and LAB_NET are lab.sh's
+# shellcheck disable=SC2154  # LAB_DIR, BASE, TAG, LAB_MORE and LAB_NET are lab.sh's
 
 UNWANTED="console-getty.service getty.target systemd-networkd-wait-online.service systemd-firstboot.service
   systemd-logind.service systemd-user-sessions.service systemd-update-utmp.service systemd-update-utmp-runlevel.service
@@ -27,7 +27,8 @@ tree() {
   printf %s "$TAG m$1" | md5sum | cut -c1-32 > "$root/etc/machine-id"
   { echo "127.0.0.1 localhost"; echo "::1 localhost"; echo "$LAB_NET.1 lab-host"
     for j in $(seq 1 100); do echo "$(ip_of "$j") m$j"; done; } > "$root/etc/hosts"
-  if [ -x "$BASE/usr/bin/podman" ]; then   # no kernel keyring in nspawn; the unit's cgroup has to do
+  [ ! -d "$LAB_MORE/etc" ] || cp -a "$LAB_MORE/etc/." "$root/etc"
+  if [ -x "$BASE/usr/bin/podman" ] || [ -x "$LAB_MORE/usr/bin/podman" ]; then   # no kernel keyring in nspawn; the unit's cgroup has to do
     mkdir -p "$root/etc/containers/containers.conf.d"
     printf '%s\n' '[containers]' 'keyring = false' 'cgroups = "disabled"' '[engine]' 'cgroup_manager = "cgroupfs"' \
       'events_logger = "file"' > "$root/etc/containers/containers.conf.d/lab.conf"; fi

@@ -22,6 +22,8 @@ test("npm start shows three machines and active units, also when everything is u
     assert.match(output, /machines listed: 3 of 3/);
     assert.match(output, /^hello\.service\s+\S+\/\S+\s+active\s+running$/m);
     assert.match(output, /^web@blue\.service\s+\S+\/\S+\s+active\s+running$/m);
+    assert.match(output, /^kiosk\.service on \S+, active$/m);
+    assert.match(output, /^ {2}└─kiosk-db\.service on \S+, active, \S+ passing$/m);
     assert.equal(output.match(/^global\.service\s.*\sactive\s+running$/gm)?.length, 3);
   }
 });

@@ -6,6 +6,7 @@ import { type Wait, waitFor } from "./wait-for.ts";
 
 const PROJECT = resolve(import.meta.dirname, "../..");
 const LAB = join(PROJECT, "lab/lab.sh");
+const PACKAGES = join(PROJECT, "lab/packages.sh");
 const API_PORT = 49153;
 
 export interface LabOptions {
@@ -20,6 +21,8 @@ export interface LabOptions {
   readonly etcdMembers?: number;
   /** fleet.conf of every machine, beside what the lab itself sets. */
   readonly settings?: Readonly<Record<string, string>>;
+  /** Debian packages that the machines have and this host need not. */
+  readonly packages?: readonly string[];
   /** False: machines and registry only. */
   readonly daemons?: boolean;
 }
@@ -45,7 +48,9 @@ export class Lab {
     const lab = new Lab(await mkdtemp(`/var/tmp/fleet-ts-lab.${process.pid}.`), size);
     cleanUpAtExit(lab);
     try {
-      await lab.#script("up", String(size));
+      const { packages = [] } = options;
+      const more = packages.length === 0 ? "" : await runOk([PACKAGES, ...packages]);
+      await runOk([LAB, "up", String(size)], { env: { ...lab.#env, LAB_MORE: more.trim() } });
       const members = String(options.etcdMembers ?? 1);
       const registry = options.registry ?? "etcd";
       if (registry === "etcd") await lab.#script("etcd", "up", members);

@@ -178,7 +178,7 @@ export function fromEnvironment(env: NodeJS.ProcessEnv): Settings {
 }
 
 export function parseConfig(settings: Settings): Config {
-  const notes = checkKeys(settings);
+  const notes = [...checkKeys(settings)];
   const read = reader(settings);
   if (read.flag("systemd_user"))
     throw invalid(settings, "systemd_user", "units of users are not supported: leave it out");
@@ -197,7 +197,11 @@ export function parseConfig(settings: Settings): Config {
     read.text("tls_certfile"),
     read.text("tls_keyfile"),
   ] as const;
+  checkEtcdAccess(settings, etcdServers, read);
   const insecure = read.flag("insecure");
+  if (insecure && tls.some((file) => file !== undefined)) {
+    notes.push("insecure=true: the API does without TLS, and the files of tls_* are not used");
+  }
   if (listen.length > 0 && !insecure && tls.includes(undefined)) {
     throw invalid(
       settings,
@@ -319,6 +323,27 @@ function reader(settings: Settings) {
         .filter((item) => item !== "");
     },
   };
+}
+
+/** What was meant to protect must not be passed over in silence. */
+function checkEtcdAccess(
+  settings: Settings,
+  servers: readonly string[],
+  read: { readonly text: (key: Key) => string | undefined },
+): void {
+  const files = ["etcd_cafile", "etcd_certfile", "etcd_keyfile"] as const;
+  const file = files.find((key) => read.text(key) !== undefined);
+  const plain = servers.find((server) => server.startsWith("http://"));
+  if (file !== undefined && plain !== undefined) {
+    throw invalid(settings, file, `${plain} is asked without TLS: write https://`);
+  }
+  const [, cert, key] = files.map((one) => read.text(one) !== undefined);
+  if (cert !== key) {
+    throw invalid(settings, "etcd_certfile", "etcd_certfile and etcd_keyfile go together");
+  }
+  if ((read.text("etcd_username") === undefined) !== (read.text("etcd_password") === undefined)) {
+    throw invalid(settings, "etcd_username", "etcd_username and etcd_password go together");
+  }
 }
 
 function checkServer(settings: Settings, server: string): string {

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
-import { statSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { guard, hostName } from "../../src/api/guard.ts";
 import { type ListenSpec, makeServer } from "../../src/api/listen.ts";
@@ -79,6 +81,20 @@ test("the socket has the mode asked for, replaces a dead one and not a live one"
   });
   await assert.rejects(again, /another process listens there/);
   assert.equal((await world.call("GET", "/fleet/v2/cluster")).status, 200);
+});
+
+test("the socket belongs to the group that may use it", async (t) => {
+  const path = join(mkdtempSync(join(tmpdir(), "fleet-group-")), "fleet.sock");
+  t.after(() => rmSync(dirname(path), { recursive: true }));
+  const world = await openApiWorld(t);
+  const listen = (group: string) =>
+    startApi({ ...world.context, listen: [{ type: "unix", path, mode: 0o660, group }] });
+  const api = await listen("daemon");
+  t.after(() => api.close());
+  const { mode, gid } = statSync(path);
+  const daemon = /^daemon:[^:]*:(\d+):/m.exec(readFileSync("/etc/group", "utf8"))?.[1];
+  assert.deepEqual([mode & 0o777, String(gid)], [0o660, daemon]);
+  await assert.rejects(listen("no-such-group"), /another process listens|there is no group/);
 });
 
 test("on TCP a foreign Host cannot change anything", async (t) => {

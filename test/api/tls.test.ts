@@ -2,11 +2,12 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
-import { request } from "node:https";
+import { Agent, request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { processUnitLogs } from "../../src/api/process-unit-logs.ts";
+import { startApi } from "../../src/api/server.ts";
 import { openApiWorld, placeUnit, putMachine } from "./api-world.ts";
 
 const THERE = "bbbb1111bbbb2222cccc3333dddd4444";
@@ -77,4 +78,38 @@ test("TCP with certificates lets in who has one, and machines ask each other wit
   await placeUnit(here, "a.service", THERE);
   const answer = await here.call("GET", "/fleet/v2/units/a.service/journal");
   assert.match(answer.text, /^there:/);
+});
+
+test("renewed certificates count for new connections, and old ones go on", async (t) => {
+  const [before, after] = [makeCertificates(t), makeCertificates(t)];
+  const world = await openApiWorld(t);
+  const api = await startApi({
+    ...world.context,
+    listen: [{ type: "tcp", host: "127.0.0.1", port: 0, tls: before }],
+  });
+  t.after(() => api.close());
+  const [address] = api.addresses;
+  assert(address?.type === "tcp");
+  const { port } = address;
+  const get = (agent: Agent, tls: object) =>
+    new Promise<number | undefined>((resolve, reject) => {
+      const target = { host: "127.0.0.1", port, path: "/fleet/v2/cluster", agent, ...tls };
+      request(target, (response) => {
+        response.resume().once("end", () => resolve(response.statusCode));
+      })
+        .once("error", reject)
+        .end();
+    });
+  const [old, fresh] = [1, 2].map(() => new Agent({ keepAlive: true, maxSockets: 1 }));
+  assert(old !== undefined && fresh !== undefined);
+  t.after(() => {
+    old.destroy();
+    fresh.destroy();
+  });
+  assert.equal(await get(old, before), 200);
+  assert.throws(() => api.setTls({ ...after, key: "no key" }));
+  api.setTls(after);
+  assert.equal(await get(old, before), 200);
+  assert.equal(await get(fresh, after), 200);
+  await assert.rejects(get(new Agent(), before), /certificate|ECONNRESET|EPIPE|alert/);
 });

@@ -64,6 +64,11 @@ describe("fleet.conf", () => {
     assert.deepEqual(some, { memory: 1.2, cpu: 2, tasks: 1 });
   });
 
+  test("says that certificates are not used where TLS is not wanted", () => {
+    const { notes } = parse("insecure=true\ntls_cafile=/ca");
+    assert.match(notes.join(), /the files of tls_\* are not used/);
+  });
+
   test("accepts the original's obsolete settings with a note each", () => {
     const { notes } = parse("engine_reconcile_interval=2\nverify_units=true");
     assert.equal(notes.length, 2);
@@ -83,6 +88,13 @@ describe("fleet.conf", () => {
       "etcd_servers=10.0.0.1:2379",
       /etcd_servers: "10.0.0.1:2379" is not of the form/,
     ],
+    [
+      "certificates for etcd that is asked without TLS",
+      "etcd_servers=https://a:1,http://b:1\netcd_cafile=/ca",
+      /etcd_cafile: http:\/\/b:1 is asked without TLS/,
+    ],
+    ["a certificate without its key", "etcd_certfile=/c", /etcd_certfile and etcd_keyfile go/],
+    ["a user without password", "etcd_username=root", /etcd_username and etcd_password go/],
     ["registry=etcd without servers", "registry=etcd", /registry=etcd needs etcd_servers/],
     ["unknown registry", "registry=consul", /registry: "consul" is none of embedded, etcd/],
     ["bad metadata", "metadata=disk", /metadata: "disk" is not of the form key=value/],

@@ -27,7 +27,7 @@ tree() {
   printf %s "$TAG m$1" | md5sum | cut -c1-32 > "$root/etc/machine-id"
   { echo "127.0.0.1 localhost"; echo "::1 localhost"; echo "$LAB_NET.1 lab-host"
     for j in $(seq 1 100); do echo "$(ip_of "$j") m$j"; done; } > "$root/etc/hosts"
-  [ ! -d "$LAB_MORE/etc" ] || cp -a "$LAB_MORE/etc/." "$root/etc"
+  [ -z "$LAB_MORE" ] || [ ! -d "$LAB_MORE/etc" ] || cp -a "$LAB_MORE/etc/." "$root/etc"
   if [ -x "$BASE/usr/bin/podman" ] || [ -x "$LAB_MORE/usr/bin/podman" ]; then   # no kernel keyring in nspawn; the unit's cgroup has to do
     mkdir -p "$root/etc/containers/containers.conf.d"
     printf '%s\n' '[containers]' 'keyring = false' 'cgroups = "disabled"' '[engine]' 'cgroup_manager = "cgroupfs"' \

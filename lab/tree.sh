@@ -28,7 +28,7 @@ tree() {
   { echo "127.0.0.1 localhost"; echo "::1 localhost"; echo "$LAB_NET.1 lab-host"
     for j in $(seq 1 100); do echo "$(ip_of "$j") m$j"; done; } > "$root/etc/hosts"
   [ -z "$LAB_MORE" ] || [ ! -d "$LAB_MORE/etc" ] || cp -a "$LAB_MORE/etc/." "$root/etc"
-  if [ -x "$BASE/usr/bin/podman" ] || [ -x "$LAB_MORE/usr/bin/podman" ]; then   # no kernel keyring in nspawn; the unit's cgroup has to do
+  if [ -x "$BASE/usr/bin/podman" ] || { [ -n "$LAB_MORE" ] && [ -x "$LAB_MORE/usr/bin/podman" ]; }; then   # no kernel keyring in nspawn; the unit's cgroup has to do
     mkdir -p "$root/etc/containers/containers.conf.d"
     printf '%s\n' '[containers]' 'keyring = false' 'cgroups = "disabled"' '[engine]' 'cgroup_manager = "cgroupfs"' \
       'events_logger = "file"' > "$root/etc/containers/containers.conf.d/lab.conf"; fi

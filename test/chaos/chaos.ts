@@ -1,0 +1,267 @@
+import assert from "node:assert/strict";
+import { setTimeout as pause } from "node:timers/promises";
+import type { Random } from "../../src/runtime/random.ts";
+import { SeededRandom } from "../../src/runtime/seeded-random.ts";
+import { Lab } from "../support/lab.ts";
+import { lives, overlaps } from "./beats.ts";
+import { drawFaults, type Fault, TTL_SECONDS } from "./faults.ts";
+import { differences, type Sight, type Wanted } from "./observe.ts";
+import { type Command, carryOut, drawCommand } from "./operators.ts";
+import { WORKLOAD } from "./workload.ts";
+
+export interface ChaosOptions {
+  readonly seed: number;
+  readonly minutes: number;
+  /** From the end of a round's last fault or command until all is as it was asked to be. */
+  readonly convergeMs: number;
+  readonly say: (line: string) => void;
+}
+
+/** What may have happened to whom between two moments at which all was well. */
+interface Round {
+  readonly name: string;
+  readonly fromMs: number;
+  untilMs: number;
+  readonly faults: readonly Fault[];
+  readonly touched: Set<string>;
+  /** Where units were when it began. */
+  readonly before: Sight;
+}
+
+export interface Outcome {
+  readonly violations: readonly string[];
+  readonly summary: readonly string[];
+}
+
+const MACHINES = 5;
+
+/** Faults and commands in rounds; after each the cluster has to be as it was asked to be, and nothing may have been harmed on the way. */
+export async function chaos(options: ChaosOptions): Promise<Outcome> {
+  const lab = await Lab.open({
+    machines: MACHINES,
+    etcdMembers: 3,
+    settings: { agent_ttl: `${TTL_SECONDS}s`, boot_grace: "5s" },
+  });
+  try {
+    return await new Chaos(lab, options).run();
+  } finally {
+    await lab.close();
+  }
+}
+
+class Chaos {
+  readonly #lab: Lab;
+  readonly #options: ChaosOptions;
+  readonly #random: Random;
+  readonly #wanted = new Map<string, Wanted>();
+  readonly #every = WORKLOAD.map(({ name }) => name);
+  readonly #rounds: Round[] = [];
+  readonly #violations: string[] = [];
+  readonly #convergedMs: number[] = [];
+  #commands = 0;
+  #ids: readonly string[] = [];
+
+  constructor(lab: Lab, options: ChaosOptions) {
+    this.#lab = lab;
+    this.#options = options;
+    this.#random = new SeededRandom(options.seed);
+  }
+
+  async run(): Promise<Outcome> {
+    const beganMs = performance.now();
+    this.#ids = await Promise.all(
+      this.#lab.machines.map((machine) => this.#lab.machineId(machine)),
+    );
+    await this.#startAll();
+    let sight = await this.#converged("the start of the workload", 60_000);
+    while (sight !== undefined && performance.now() - beganMs < this.#options.minutes * 60_000) {
+      sight = await this.#round(sight);
+    }
+    const minutes = (performance.now() - beganMs) / 60_000;
+    return this.#judge(minutes);
+  }
+
+  async #startAll(): Promise<void> {
+    for (const unit of WORKLOAD) {
+      await this.#lab.unitFile(unit.name, unit.text(1));
+      this.#wanted.set(unit.name, { unit, target: unit.target, version: 1 });
+    }
+    for (const [verb, target] of [
+      ["load", "loaded"],
+      ["start", "launched"],
+    ] as const) {
+      const units = WORKLOAD.filter((unit) => unit.target === target).map(({ name }) => name);
+      const { code, stdout, stderr } = await this.#lab.fleetctl(verb, ...units);
+      assert.equal(code, 0, `${verb}: ${stdout}${stderr}`);
+    }
+  }
+
+  /** What is seen when all is well again; undefined where it is not in time, which is a violation. */
+  async #round(before: Sight): Promise<Sight | undefined> {
+    const { faults, holdMs } = drawFaults(this.#random, this.#lab.machines);
+    const commands = [1, 2].flatMap(() =>
+      this.#random.fraction() < 0.5 ? [drawCommand(this.#random, this.#wanted)] : [],
+    );
+    const drained =
+      this.#random.fraction() < 0.1
+        ? 1 + Math.floor(this.#random.fraction() * MACHINES)
+        : undefined;
+    const name = `round ${this.#rounds.length + 1}: ${faults.map((fault) => fault.name).join(" and ")} for ${(holdMs / 1_000).toFixed(1)} s`;
+    const round: Round = {
+      name,
+      fromMs: Date.now(),
+      untilMs: Number.POSITIVE_INFINITY,
+      faults,
+      touched: new Set(),
+      before,
+    };
+    this.#rounds.push(round);
+    for (const fault of faults) await fault.begin(this.#lab);
+    const beganMs = performance.now();
+    const undone: Command[] = [];
+    for (const command of commands)
+      if (!(await this.#command(round, command))) undone.push(command);
+    await pause(Math.max(0, holdMs - (performance.now() - beganMs)));
+    for (const fault of faults) await fault.end(this.#lab);
+    await this.#again(round, undone);
+    if (drained !== undefined) await this.#drain(round, drained);
+    const after = await this.#converged(name, this.#options.convergeMs);
+    round.untilMs = Date.now();
+    if (after !== undefined) this.#compare(round, after);
+    return after;
+  }
+
+  async #command(round: Round, command: Command): Promise<boolean> {
+    this.#commands += 1;
+    const { unit, wish } = command;
+    assert(unit !== undefined);
+    round.touched.add(unit.name);
+    if (wish === undefined) this.#wanted.delete(unit.name);
+    else this.#wanted.set(unit.name, wish);
+    // Nobody would wait for a registry that is away.
+    if (round.faults.some(({ registryAway }) => registryAway)) return false;
+    return carryOut(this.#lab, command, round.faults);
+  }
+
+  /** Later commands for the same unit are the ones that count. */
+  async #again(round: Round, undone: readonly Command[]): Promise<void> {
+    const last = new Map(undone.map((command) => [command.unit?.name, command]));
+    for (const command of last.values()) {
+      if (this.#wanted.get(command.unit?.name ?? "") !== command.wish) continue;
+      await this.#lab.waitFor({
+        what: `${command.argv.join(" ")} succeeds after ${round.name}`,
+        deadlineMs: 60_000,
+        look: () => carryOut(this.#lab, command, []),
+        until: (done) => done,
+      });
+    }
+  }
+
+  async #drain(round: Round, machine: number): Promise<void> {
+    const id = this.#ids[machine - 1] ?? "";
+    for (const { unit } of round.before.seen.filter((one) => one.machine === machine))
+      round.touched.add(unit);
+    this.#commands += 2;
+    await this.#lab.fleetctl("drain", "--timeout", "30", id);
+    const { code, stderr } = await this.#lab.fleetctl("uncordon", id);
+    if (code !== 0) this.#violations.push(`uncordon of m${machine} after ${round.name}: ${stderr}`);
+  }
+
+  async #converged(name: string, deadlineMs: number): Promise<Sight | undefined> {
+    const beganMs = performance.now();
+    let last: readonly string[] = [];
+    while (performance.now() - beganMs < deadlineMs) {
+      try {
+        const { wrong, sight } = await differences(this.#lab, this.#wanted, this.#every, this.#ids);
+        if (wrong.length === 0) {
+          this.#convergedMs.push(performance.now() - beganMs);
+          this.#options.say(
+            `${name}: well after ${((performance.now() - beganMs) / 1_000).toFixed(1)} s`,
+          );
+          return sight;
+        }
+        last = wrong;
+      } catch (error) {
+        last = [String(error)];
+      }
+      await pause(250);
+    }
+    this.#violations.push(
+      `${name}: not converged after ${deadlineMs / 1_000} s: ${last.slice(0, 12).join("; ")}`,
+    );
+    this.#options.say(await this.#lab.logs(30));
+    return undefined;
+  }
+
+  /** I4: what nobody touched runs on as the very same process. */
+  #compare(round: Round, after: Sight): void {
+    for (const old of round.before.seen) {
+      if (old.invocation === "" || mayChange(round, old.unit, old.machine)) continue;
+      const now = after.seen.find((one) => one.unit === old.unit && one.machine === old.machine);
+      if (now?.invocation === old.invocation) continue;
+      this.#violations.push(
+        `${round.name}: ${old.unit} on m${old.machine} was ${now === undefined ? "taken away" : "restarted"} without a reason`,
+      );
+    }
+  }
+
+  async #judge(minutes: number): Promise<Outcome> {
+    const { lives: all, beats } = await lives(this.#lab);
+    const strict = all.filter(({ unit }) => unit.includes("strict"));
+    const doubled = overlaps(strict);
+    let afterFreezeMs = 0;
+    for (const { older, younger, ms } of doubled) {
+      const frozen = this.#rounds.some(
+        (round) =>
+          isWithin(round, younger.firstMs) &&
+          round.faults.some((fault) => fault.frozen.includes(older.machine)),
+      );
+      if (frozen) afterFreezeMs = Math.max(afterFreezeMs, older.lastMs - younger.firstMs);
+      else
+        this.#violations.push(
+          `${older.unit} ran on m${older.machine} and m${younger.machine} for ${Math.round(ms)} ms`,
+        );
+    }
+    for (const life of all.filter(({ isStart }) => isStart)) {
+      const round = this.#rounds.find((one) => isWithin(one, life.firstMs));
+      if (round === undefined || hadReason(round, life.unit, life.machine)) continue;
+      this.#violations.push(
+        `${round.name}: ${life.unit} was started on m${life.machine} without a reason`,
+      );
+    }
+    const worst = Math.max(0, ...this.#convergedMs.slice(1));
+    return {
+      violations: this.#violations,
+      summary: [
+        `${minutes.toFixed(1)} minutes, ${this.#rounds.length} rounds, ${this.#rounds.flatMap(({ faults }) => faults).length} faults, ${this.#commands} commands`,
+        `${WORKLOAD.length} units, ${all.length} processes, ${beats} heartbeats read from ${MACHINES} journals`,
+        `converged at most ${(worst / 1_000).toFixed(1)} s after the last fault or command of a round (allowed: ${this.#options.convergeMs / 1_000} s)`,
+        `strict units on two machines at once: 0 but for frozen machines${afterFreezeMs > 0 ? `, there seen ${Math.round(afterFreezeMs)} ms after the successor's start` : ""}`,
+      ],
+    };
+  }
+}
+
+function isWithin(round: Round, atMs: number): boolean {
+  return atMs >= round.fromMs && atMs <= round.untilMs;
+}
+
+/** A unit that was on this machine may have been stopped or started in the round. */
+function mayChange(round: Round, unit: string, machine: number): boolean {
+  if (round.touched.has(unit) || unit === "chaos-tick.service") return true;
+  return round.faults.some(({ excuses }) => {
+    const fenced =
+      excuses.strict === "all" || (excuses.strict !== "none" && excuses.strict.includes(machine));
+    return excuses.machines.includes(machine) || (unit.includes("strict") && fenced);
+  });
+}
+
+/** A start has one where the unit's copies of before had one to change. */
+function hadReason(round: Round, unit: string, machine: number): boolean {
+  const before = round.before.seen.filter((one) => one.unit === unit);
+  const global = unit.includes("global");
+  return [
+    ...before.filter((one) => !global || one.machine === machine).map((one) => one.machine),
+    ...(before.length === 0 ? [machine] : []),
+  ].some((one) => mayChange(round, unit, one));
+}

@@ -1,19 +1,26 @@
 import { spawn } from "node:child_process";
 import { PassThrough } from "node:stream";
 import { journalctlArguments } from "../units/journal-query.ts";
+import type { JournalNudge } from "./journal-nudge.ts";
 import type { TextProcess, UnitLogs } from "./unit-logs.ts";
 
 export interface ProcessUnitLogsOptions {
   /** Program and first arguments, where they are not simply `journalctl` and `systemctl`. */
   readonly journalctl?: readonly string[];
   readonly systemctl?: readonly string[];
+  /** Makes journald's news come at once. */
+  readonly nudge?: JournalNudge;
 }
 
 /** journalctl(1) and systemctl(1) as child processes. */
 export function processUnitLogs(options: ProcessUnitLogsOptions = {}): UnitLogs {
-  const { journalctl = ["journalctl"], systemctl = ["systemctl"] } = options;
+  const { journalctl = ["journalctl"], systemctl = ["systemctl"], nudge } = options;
   return {
-    journal: (query) => start([...journalctl, ...journalctlArguments(query)]),
+    journal: (query) => {
+      const process = start([...journalctl, ...journalctlArguments(query)]);
+      if (query.follow && nudge !== undefined) void process.exitStatus.then(nudge.begin());
+      return process;
+    },
     status: (unit) => start([...systemctl, "status", "-l", "--no-pager", "--", unit]),
   };
 }

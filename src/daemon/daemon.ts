@@ -4,6 +4,7 @@ import { openDbusSystemd } from "../agent/dbus-systemd.ts";
 import type { Host } from "../agent/host.ts";
 import { openLinuxHost } from "../agent/linux-host.ts";
 import type { Systemd } from "../agent/systemd.ts";
+import { JournalNudge } from "../api/journal-nudge.ts";
 import type { ListenSpec } from "../api/listen.ts";
 import { processUnitLogs } from "../api/process-unit-logs.ts";
 import type { ActionRequest, Notice } from "../api/protocol.ts";
@@ -257,7 +258,7 @@ async function openApi(parts: {
       rejoin: (mode) => agent.rejoin(mode, signal),
       act: (unit, action, signal) => act(systemd, { unit, action, signal }),
     },
-    logs: processUnitLogs(),
+    logs: processUnitLogs({ nudge: new JournalNudge(systemClock, journalFiles(host)) }),
     clock: systemClock,
     logger,
     listen: listenSpecs(machine),
@@ -299,6 +300,11 @@ function makeRegistrar(
 function servicesSocket({ servicesSocket, servicesGroup }: Config): UnixSocketSpec {
   const mode = servicesGroup === undefined ? 0o600 : 0o660;
   return { path: servicesSocket, mode, group: servicesGroup };
+}
+
+/** Of the system's units: on disk, or in memory where journald keeps nothing. */
+function journalFiles({ machineId }: Host): readonly string[] {
+  return ["/var", "/run"].map((place) => `${place}/log/journal/${machineId}/system.journal`);
 }
 
 /** Loopback is nobody else's way to this machine. */

@@ -55,11 +55,16 @@ export function planSync(
   const steps: SyncStep[] = [];
   const refused: { unit: string; reason: SyncRefusal }[] = [];
   let unchanged = 0;
-  for (const unit of inOrder(wanted)) {
+  const planned = new Map<string, SyncStep>();
+  for (const unit of wanted) {
     const outcome = planUnit(unit, current.get(unit.name), options);
     if (outcome === "unchanged") unchanged += 1;
     else if ("reason" in outcome) refused.push({ unit: unit.name, reason: outcome.reason });
-    else steps.push(outcome);
+    else planned.set(unit.name, outcome);
+  }
+  for (const { name } of planned.size === 0 ? [] : inOrder(wanted)) {
+    const step = planned.get(name);
+    if (step !== undefined) steps.push(step);
   }
   const names = new Set(wanted.map(({ name }) => name));
   const gone = [...current.values()]

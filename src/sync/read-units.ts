@@ -111,11 +111,11 @@ function addUnit(units: Map<string, TreeUnit>, problems: TreeProblem[], source: 
     // A template never runs by itself.
     desired: isTemplate(name) ? "inactive" : deployment.state,
     deployment,
-    after: [
-      ...(template === undefined || template === name ? [] : [template]),
-      ...requirements.machineOf,
-      ...unitsBefore(name, manifest),
-    ],
+    // Read when something is to be done: of thousands of units most have not changed.
+    get after() {
+      const own = template === undefined || template === name ? [] : [template];
+      return [...own, ...requirements.machineOf, ...unitsBefore(name, manifest)];
+    },
   });
 }
 

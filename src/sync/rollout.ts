@@ -194,17 +194,17 @@ async function untilReady(goals: readonly Goal[], run: Run): Promise<readonly st
     names: goals.map(({ name }) => name),
     clock: run.clock,
     limitMs: run.readyMs,
-    look: (views) => {
-      for (const goal of [...waiting.values()]) {
-        const now = progress(views.get(goal.name), goal);
-        if (now.type === "reached") {
-          waiting.delete(goal.name);
-          run.onStep({ type: "ready", unit: goal.name });
-        } else if (now.type === "failed" && now.final) {
-          waiting.delete(goal.name);
-          failures.push(`${goal.name}: ${failureText(now)}`);
-          run.onStep({ type: "failed", unit: goal.name, why: failureText(now) });
-        }
+    look: (_, { name, view }) => {
+      const goal = waiting.get(name);
+      if (goal === undefined) return false;
+      const now = progress(view, goal);
+      if (now.type === "reached") {
+        waiting.delete(name);
+        run.onStep({ type: "ready", unit: name });
+      } else if (now.type === "failed" && now.final) {
+        waiting.delete(name);
+        failures.push(`${name}: ${failureText(now)}`);
+        run.onStep({ type: "failed", unit: name, why: failureText(now) });
       }
       return waiting.size === 0;
     },

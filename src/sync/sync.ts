@@ -109,6 +109,9 @@ export async function syncOnce(options: SyncOptions, signal: AbortSignal): Promi
   const { tree, cluster, source } = options;
   const stored = await cluster.source(source, signal);
   if (stored.record?.suspended === true) return { type: "suspended" };
+  // Asked for meanwhile: reading many units takes both sides as long.
+  const units = cluster.units(signal);
+  units.catch(() => {});
   const version = await targetVersion(tree, stored.record, signal);
   const { rejected, running } = stored.record ?? {};
   if (rejected?.version.id === version.id) {
@@ -128,7 +131,7 @@ export async function syncOnce(options: SyncOptions, signal: AbortSignal): Promi
     await note(options, stored, { version, rejected: problems }, signal);
     return { type: "rejected", version, problems, known: false };
   }
-  const plan = planSync(read.units, await cluster.units(signal), options);
+  const plan = planSync(read.units, await units, options);
   const isDrift = running?.id === version.id;
   if (plan.steps.length === 0 || (isDrift && !options.heal)) {
     const drift = isDrift ? plan.steps.slice(0, SOURCE_TEXTS_MAX).map(stepText) : [];

@@ -21,7 +21,10 @@ import { countReasons } from "./schedule.ts";
 export function noteFailures(pass: PlanPass, units: Iterable<string>): void {
   for (const name of units) {
     const unit = pass.cluster.unit(name);
-    if (unit !== undefined && moveOnFailure(unit) !== undefined) pass.moves.failing.add(name);
+    if (unit === undefined || moveOnFailure(unit) === undefined) continue;
+    pass.moves.failing.add(name);
+    const { blockedSinceMs } = pass.moves;
+    if (!blockedSinceMs.has(name)) blockedSinceMs.set(name, unit.blocked?.record.sinceMs);
   }
 }
 
@@ -46,7 +49,7 @@ function runFailure(pass: PlanPass, unit: UnitEntry, rule: MoveOnFailure): void 
     (one) => machine.placed.has(one.name) && isMovable(pass, one, machine),
   );
   if (group.length === 0 || !isWhole) return;
-  const earlier = recentFailures(unit, machine, rule);
+  const earlier = recentFailures(pass, { unit, machine, rule });
   if (earlier.length >= rule.limit) {
     const { limit } = rule;
     pass.decideBlocked(unit, unitReason({ type: "move-limit", machineId: machine.id, limit }));
@@ -83,23 +86,26 @@ function hasFailed(unit: UnitEntry, machine: MachineEntry): boolean {
 
 /**
  * Machines it has left for a failure within the interval that ends with its failure here. That is told by the machine's clock, so it counts only where it
- * can be true.
+ * can be true: between its arrival and now. Else a clock far ahead would take every earlier failure for long ago, and nothing would end the moves.
  */
 function recentFailures(
-  unit: UnitEntry,
-  machine: MachineEntry,
-  { intervalMs }: MoveOnFailure,
+  pass: PlanPass,
+  of: { readonly unit: UnitEntry; readonly machine: MachineEntry; readonly rule: MoveOnFailure },
 ): readonly string[] {
+  const { unit, machine, rule } = of;
   const entries = unit.history?.record.entries ?? [];
   const arrivedMs = entries.at(-1)?.fromMs ?? 0;
-  const failedMs = Math.max(arrivedMs, machine.states.get(unit.name)?.record.sinceMs ?? 0);
+  const toldMs = machine.states.get(unit.name)?.record.sinceMs ?? 0;
+  // What was decided of it once stays so.
+  const seenMs = pass.moves.blockedSinceMs.get(unit.name) ?? pass.wallMs;
+  const failedMs = Math.max(arrivedMs, Math.min(toldMs, seenMs));
   const attempt = attemptOf(unit);
   return entries
     .filter(
       (entry) =>
         entry.why === "failed" &&
         entry.attempt === attempt &&
-        (entry.untilMs ?? 0) > failedMs - intervalMs,
+        (entry.untilMs ?? 0) > failedMs - rule.intervalMs,
     )
     .map((entry) => entry.machine);
 }

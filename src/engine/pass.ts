@@ -17,7 +17,7 @@ export type MachineStatus = "present" | "leaving" | "away" | "lost" | "opaque";
 export class PlanPass {
   readonly cluster: ClusterState;
   readonly losses: Losses;
-  /** For records only. */
+  /** For records only; and what machines' clocks say is never later. */
   readonly wallMs: number;
   readonly tasks: EngineTask[] = [];
   /** What the assumed changes concern, still to be looked at in this pass. */
@@ -28,6 +28,8 @@ export class PlanPass {
     draining: new Set<string>(),
     /** Those that move when they fail. */
     failing: new Set<string>(),
+    /** Since when those are blocked, before this pass decided anything. */
+    blockedSinceMs: new Map<string, number | undefined>(),
   };
   readonly #undo: ClusterFact[] = [];
   readonly #touched = new Set<string>();

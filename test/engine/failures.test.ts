@@ -93,6 +93,24 @@ describe("plan() of a unit that has failed for good", () => {
     assert.equal(f.placedOn(UNIT), "m2", "failures of more than ten minutes ago do not count");
   });
 
+  test("keeps to the limit when a machine's clock is far ahead of the engine's", () => {
+    const f = running(MOVES);
+    for (const from of ["m1", "m2", "m3"]) {
+      assert.equal(f.placedOn(UNIT), from);
+      f.started(from, UNIT, "failed");
+      const state = f.cluster.machine(from)?.states.get(UNIT)?.record;
+      f.state(from, UNIT, { ...state, sinceMs: f.nowMs + 700_000 });
+      f.settle();
+      if (f.placedOn(UNIT) === from) break;
+      f.stopped(from, UNIT);
+      f.settle();
+    }
+    assert.deepEqual(f.reasons(UNIT), ["move-limit"]);
+    f.nowMs += 650_000;
+    assert.deepEqual(f.planAll(), [], "time alone changes nothing");
+    assert.equal(f.placedOn(UNIT), "m3");
+  });
+
   test("takes those tied to it along, and stays where one of them has to stay", () => {
     const f = running(MOVES);
     f.unit("b.service", ["MachineOf=a.service"]);

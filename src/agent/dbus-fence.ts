@@ -2,7 +2,13 @@ import { mkdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from "
 import { join } from "node:path";
 import { type Clock, sleep } from "../runtime/clock.ts";
 import { attempt, readText } from "./dbus-disk.ts";
-import { isNotLoaded, MANAGER_INTERFACE, MANAGER_PATH, type Manager } from "./dbus-manager.ts";
+import {
+  isAgainstJobs,
+  isNotLoaded,
+  MANAGER_INTERFACE,
+  MANAGER_PATH,
+  type Manager,
+} from "./dbus-manager.ts";
 import type { Fence } from "./systemd.ts";
 
 export interface DbusFenceOptions {
@@ -64,7 +70,8 @@ export class DbusFence {
   async set(fence: Fence, signal?: AbortSignal): Promise<void> {
     if (this.#isOverdue()) await this.#fall(signal);
     const name = fence.units.length === 0 ? undefined : this.#nextName();
-    if (name !== undefined) await this.#arm(name, fence, signal);
+    // The system is stopping: systemd stops the units itself, starts none, and the fence that there is falls earlier than it had to.
+    if (name !== undefined && !(await this.#arm(name, fence, signal))) return;
     // Only what systemd will stop in time may start.
     this.#write(UNTIL_FILE, `${name === undefined ? 0 : uptimeCs(this.#leftMs(fence.stopAtMs))}\n`);
     await this.#stopOthers(name, signal);
@@ -91,7 +98,12 @@ export class DbusFence {
     attempt(() => unlinkSync(join(this.#options.directory, FALLEN_FILE)));
   }
 
-  async #arm(name: string, { units, stopAtMs, killAtMs }: Fence, signal?: AbortSignal) {
+  /** False where nothing can be started any more. */
+  async #arm(
+    name: string,
+    { units, stopAtMs, killAtMs }: Fence,
+    signal?: AbortSignal,
+  ): Promise<boolean> {
     const { manager, directory } = this.#options;
     const startupUs = await this.#startup(signal);
     // This clock first: whatever holds this process up between the two only makes the fence fall earlier.
@@ -117,10 +129,14 @@ export class DbusFence {
       ]),
     ];
     const aux = [[name.replace(/timer$/, "service"), service]];
-    await manager.call("StartTransientUnit", "ssa(sv)a(sa(sv))", [name, "fail", timer, aux], {
-      about: name,
-      signal,
-    });
+    const body = [name, "fail", timer, aux];
+    try {
+      await manager.call("StartTransientUnit", "ssa(sv)a(sa(sv))", body, { about: name, signal });
+    } catch (error) {
+      if (isAgainstJobs(error)) return false;
+      throw error;
+    }
+    return true;
   }
 
   /** Not before systemd, which has been busy or stood still, has done what was due. */

@@ -8,6 +8,7 @@ export const MANAGER_INTERFACE = "org.freedesktop.systemd1.Manager";
 export const PROPERTIES_INTERFACE = "org.freedesktop.DBus.Properties";
 
 const NO_SUCH_UNIT = "org.freedesktop.systemd1.NoSuchUnit";
+const DESTRUCTIVE = "org.freedesktop.systemd1.TransactionIsDestructive";
 
 interface CallOptions {
   readonly about?: string;
@@ -155,4 +156,9 @@ export function managerCall(
 /** Whether systemd has no such unit in memory. */
 export function isNotLoaded(error: unknown): boolean {
   return refusalName(error) === NO_SUCH_UNIT;
+}
+
+/** Whether systemd will not start anything that jobs it has would stop: those of a shutdown. */
+export function isAgainstJobs(error: unknown): boolean {
+  return refusalName(error) === DESTRUCTIVE;
 }

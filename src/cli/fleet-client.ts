@@ -83,9 +83,9 @@ export class FleetClient {
     return this.machines();
   }
 
-  /** Every unit, in order of name. */
-  async units(): Promise<readonly UnitView[]> {
-    return this.#units("/fleet/v2/units");
+  /** Every unit, in order of name. `patient`: for whoever can wait for thousands of them. */
+  async units({ patient = false } = {}): Promise<readonly UnitView[]> {
+    return this.#units("/fleet/v2/units", patient ? WHOLE_READ_MS : 0);
   }
 
   /** Those of `names` that exist. */
@@ -96,8 +96,12 @@ export class FleetClient {
     return new Map(found.flat().map((unit) => [unit.name, unit]));
   }
 
-  async #units(path: string): Promise<readonly UnitView[]> {
-    const { units, notices } = await this.#http.json<UnitsBody>({ method: "GET", path });
+  async #units(path: string, deadlineMs = 0): Promise<readonly UnitView[]> {
+    const { units, notices } = await this.#http.json<UnitsBody>({
+      method: "GET",
+      path,
+      deadlineMs,
+    });
     this.#onNotices(notices);
     return units;
   }

@@ -16,7 +16,7 @@ export class ApiSyncCluster implements SyncCluster {
   }
 
   async units(): Promise<ReadonlyMap<string, UnitView>> {
-    const units = await retriable(this.#client.units());
+    const units = await retriable(this.#client.units({ patient: true }));
     return new Map(units.map((unit) => [unit.name, unit]));
   }
 

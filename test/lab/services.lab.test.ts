@@ -129,6 +129,12 @@ async function untilAnswered(app: number, expected: string): Promise<void> {
 afterEach(async () => {
   const { lab } = fixture;
   for (const machine of lab.machines) await lab.start(machine);
+  await lab.waitFor({
+    what: "the first machine's daemon answers",
+    deadlineMs: 40_000,
+    look: () => lab.api(1, "/fleet/v2/cluster").catch(() => undefined),
+    until: (answer) => answer !== undefined,
+  });
   await lab.exec(1, "systemctl", "stop", "side.service");
   await destroyAll(lab);
 });
@@ -226,6 +232,72 @@ test("a sidekick that dies with its daemon, or alone and for good, leaves nothin
   await untilShown(t, [], { at: 2, what: "kill -9 of sidekick and daemon" });
   await untilShown(t, [], { at: 1, what: "the daemon answers again" });
 });
+
+const PAIRED = { sidekick: "side", backend: "back", ambassador: "amb" } as const;
+type Killed = keyof typeof PAIRED | "its daemon" | "the user's daemon" | "machine";
+
+/** A backend with its sidekick on one machine, an ambassador on another, none of which systemd starts again. */
+async function runApart(): Promise<void> {
+  const { lab } = fixture;
+  const start = async (machine: number, unit: string, ...argv: readonly string[]) => {
+    const { code, stderr } = await lab.exec(
+      ...([machine, "systemd-run", `--unit=${unit}`, "--collect", ...argv] as const),
+    );
+    assert.equal(code, 0, stderr);
+  };
+  const notify = ["-p", "Type=notify", "-p", "NotifyAccess=all"];
+  const bin = "/opt/fleet/bin";
+  const register = [`${bin}/fleet-sidekick`, "--service", "pair", "--port", "5432"];
+  await start(1, PAIRED.backend, "/opt/node/bin/node", "-e", SERVER);
+  await start(1, PAIRED.sidekick, ...notify, ...register, "--check", "tcp");
+  await start(2, PAIRED.ambassador, ...notify, `${bin}/fleet-ambassador`, "--link", "pair:5433");
+}
+
+/** `pair ADDRESS HEALTH` of each endpoint, `link` for each link: as a third machine has it. */
+async function registered(): Promise<string> {
+  const body = (await fixture.lab.api(3, "/fleet/v2/links")) as { links: readonly unknown[] };
+  const shown = (await endpoints(fixture.lab, 3)).map((one) => `${one.service} ${one.health}`);
+  return [...shown, ...body.links.map(() => "link")].join(", ");
+}
+
+for (const [first, second, left] of [
+  ["sidekick", "ambassador", ""],
+  ["sidekick", "backend", "link"],
+  ["backend", "its daemon", "pair failing, link"],
+  ["backend", "ambassador", "pair failing"],
+  ["ambassador", "the user's daemon", "pair passing"],
+  ["its daemon", "the user's daemon", "pair passing, link"],
+  ["machine", "ambassador", ""],
+  ["machine", "the user's daemon", "link"],
+] as const satisfies readonly (readonly [Killed, Killed, string])[]) {
+  test(`kill -9 of ${first} and ${second}: the registry soon holds what is`, async (t) => {
+    const { lab } = fixture;
+    await runApart();
+    const wait = { deadlineMs: 40_000, everyMs: 20, look: registered };
+    const whole = "pair passing, link";
+    await lab.waitFor({ ...wait, what: "all is there", until: (now) => now === whole });
+    const kill: Readonly<Record<Killed, () => Promise<void>>> = {
+      sidekick: () => kill9(1, `${PAIRED.sidekick}.service`),
+      backend: () => kill9(1, `${PAIRED.backend}.service`),
+      ambassador: () => kill9(2, `${PAIRED.ambassador}.service`),
+      "its daemon": () => lab.killDaemon(1),
+      "the user's daemon": () => lab.killDaemon(2),
+      machine: () => lab.kill(1),
+    };
+    await Promise.all([kill[first](), kill[second]()]);
+    const beganMs = performance.now();
+    await lab.waitFor({ ...wait, what: `it holds "${left}"`, until: (now) => now === left });
+    t.diagnostic(`true after ${Math.round(performance.now() - beganMs)} ms`);
+    // What comes back late would be stale: daemons of killed ones wait 2 s for owners.
+    await new Promise((resolve) => setTimeout(resolve, TTL_MS));
+    assert.equal(await registered(), left, "and still does");
+    const stop = (machine: number) =>
+      lab.exec(machine, "systemctl", "stop", ...Object.values(PAIRED));
+    await lab.start(1);
+    await Promise.all([stop(1), stop(2)]);
+    await lab.waitFor({ ...wait, what: "nothing is left", until: (now) => now === "" });
+  });
+}
 
 test("with the registry gone for longer than its leases last, traffic flows; then nothing is missing or stale", async (t) => {
   const { lab } = fixture;

@@ -135,6 +135,8 @@ const ON_MACHINES: readonly Draw[] = [
     }),
   ({ m }) =>
     fault(`/run of m${m} full`, {
+      // The fence cannot be renewed.
+      excuses: { machines: [], strict: [m] },
       begin: (lab) => shell(lab, m, FULL_RUN),
       end: (lab) => shell(lab, m, FREE_RUN),
     }),

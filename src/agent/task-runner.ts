@@ -44,6 +44,12 @@ export interface TaskRunnerOptions {
 const PASS_UNITS_MAX = 256;
 
 /**
+ * At shutdown systemd stops these only after the daemon (they say Before= what the daemon comes after), so it must not wait for them. None of them does any
+ * work; a service that one of them starts is waited for as ever.
+ */
+const STOP_AFTER_DAEMON: ReadonlySet<string> = new Set(["socket", "path", "slice", "automount"]);
+
+/**
  * Does what `reconcile` says for the units that something has changed about. Each pass takes the first task of every such unit; files are
  * written and removed in batches with at most one daemon-reload, stops and starts run side by side, one per unit. When a task ends its unit is
  * looked at again, so no plan outlives the facts it was made from.
@@ -162,7 +168,9 @@ export class TaskRunner {
     const current = holdings.current(unit);
     const mode = this.#options.mode();
     if (mode === "system-stopping") {
-      if (holdings.has(unit) && !holdings.isRunning(unit)) await this.#letGo(unit);
+      const isOver =
+        !holdings.isRunning(unit) || STOP_AFTER_DAEMON.has(unit.slice(unit.lastIndexOf(".") + 1));
+      if (holdings.has(unit) && isOver) await this.#letGo(unit);
       return undefined;
     }
     if (mode === "hand-over") {

@@ -49,7 +49,15 @@ async function fault(lab: Lab, kind: "etcd" | "leader" | "daemon"): Promise<void
   if (kind === "etcd") {
     await lab.etcd("kill");
     await lab.etcd("start");
-  } else await lab.killDaemon(kind === "leader" ? await leader(lab) : 1);
+    return;
+  }
+  const machine = kind === "leader" ? await leader(lab) : 1;
+  await lab.waitFor({
+    what: `m${machine} has a daemon to kill: the one before may have died a moment ago`,
+    deadlineMs: 30_000,
+    look: async () => (await lab.killDaemon(machine)) ?? true,
+    until: (killed) => killed,
+  });
 }
 
 test("fifty commits on two hundred real units, with daemons, the leader and etcd killed on the way", async () => {

@@ -49,6 +49,8 @@ const PLANES: readonly Plane[] = [
     isKernel: true,
   },
 ];
+/** Shown beside ours; no ratio rests on them. */
+const PEERS: ReadonlySet<string> = new Set(["nginx", "socket_proxyd"]);
 const samples: Sample[] = [];
 const children: ChildProcess[] = [];
 const processes = new Map<string, readonly ChildProcess[]>();
@@ -111,7 +113,10 @@ interface IperfEnd {
 async function measureBytes(plane: Plane, connections: number): Promise<void> {
   for (let attempt = 0; attempt < 5; attempt++) {
     const server = start(["iperf3", "-s", "-1", "-B", "127.0.0.1", "-p", "5201"]);
-    await delay(150);
+    // Looked up, as connecting would be the one connection it takes.
+    await untilTrue("iperf3 listens", () =>
+      / 0100007F:1451 00000000:0000 0A /.test(readFileSync("/proc/net/tcp", "utf8")),
+    );
     const before = statOf(plane).cpuSeconds;
     const port = String(portOf(plane, "bytes"));
     const args = [
@@ -129,7 +134,9 @@ async function measureBytes(plane: Plane, connections: number): Promise<void> {
       stdout: "{}",
     }));
     const own = statOf(plane).cpuSeconds - before;
+    const ended = server.exitCode === null && once(server, "close");
     server.kill("SIGKILL");
+    await ended;
     const { end } = JSON.parse(stdout) as { readonly end?: IperfEnd };
     if (end?.sum_received === undefined) continue;
     const gigabytes = end.sum_received.bytes / 1e9;
@@ -145,7 +152,8 @@ async function measureBytes(plane: Plane, connections: number): Promise<void> {
     if (!plane.isKernel) record(`${plane.name}.own_cpu_s_per_gb`, "s", own / gigabytes);
     return;
   }
-  throw new Error(`iperf3 did not get through ${plane.name}`);
+  if (!PEERS.has(plane.name)) throw new Error(`iperf3 did not get through ${plane.name}`);
+  say({ note: `left out: iperf3 did not get through ${plane.name}` });
 }
 
 async function wrk(args: readonly string[], port: number, path: string): Promise<string> {

@@ -32,7 +32,8 @@ test("while somebody follows, the journal's file has events and stays as it is; 
     },
     until: (count) => count >= 2,
   });
-  assert.equal(Math.floor(statSync(file).mtimeMs), Math.floor(mtimeMs));
+  // Set to whole milliseconds.
+  assert.ok(Math.abs(statSync(file).mtimeMs - mtimeMs) <= 1);
   ends[1]?.();
   await waitFor({
     what: "nothing comes any more",

@@ -5,6 +5,7 @@ import { silentLogger } from "../../src/runtime/logger.ts";
 import { systemClock } from "../../src/runtime/system-clock.ts";
 import { describeProxyContract } from "./proxy-contract.ts";
 
+// In a process of its own (as .real tests are): modules that were loaded before have looked already.
 // Another version of Node may keep what `onread` sets elsewhere: as if this one did.
 const symbolsOf = Object.getOwnPropertySymbols;
 let hidden = 0;

@@ -71,7 +71,7 @@ begin_tests() {
 
 begin_static_parts() {
   begin format+lint biome ci --colors=off --error-on-warnings .
-  begin types tsc --noEmit
+  begin types tsc --noEmit --incremental --tsBuildInfoFile node_modules/.cache/types
   begin imports depcruise --config .dependency-cruiser.cjs src test lab bench build
   begin deadcode knip --no-config-hints
   begin scripts bash -c 'for file; do bash -n "$file" || exit 1; done' bash "${SCRIPTS[@]}"

@@ -55,9 +55,10 @@ show_failure() { # of a test run: the failing tests, or everything where it ende
 # shellcheck disable=SC2034  # used by those who source this
 {
   fast_tests() { find test -name '*.test.ts' ! -name '*.real.test.ts' ! -name '*.lab.test.ts' | sort; }
-  # The same in parts of about equal length: what computes, what waits for the API, and the rest.
+  # The same in parts of about equal length: what computes, what waits, and the rest.
   core_tests() { fast_tests | grep -E "^test/(cluster|engine|fuzz|simulation|units)/"; }
-  client_tests() { fast_tests | grep -E "^test/(api|cli)/"; }
+  api_tests() { fast_tests | grep -E "^test/api/"; }
+  client_tests() { fast_tests | grep -E "^test/cli/"; }
   other_tests() { fast_tests | grep -vE "^test/(api|cli|cluster|engine|fuzz|simulation|units)/"; }
   real_tests() { find test -name '*.real.test.ts' | sort; }
   lab_tests() { find test -name '*.lab.test.ts' | sort; }

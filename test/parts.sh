@@ -68,7 +68,7 @@ show_failure() { # of a test run: the failing tests, or everything where it ende
 begin_tests() {
   local files; mapfile -t files < <("$2"); [ ${#files[@]} -gt 0 ] || return 0
   PART_IS_TEST[$1]=yes
-  begin "$1" timeout --kill-after=10 "$3" node --test --test-reporter=spec --test-timeout=120000 "${@:4}" "${files[@]}"; }
+  begin "$1" timeout --kill-after=10 "$3" node --import ./test/support/fixed-seed.ts --test --test-reporter=spec --test-timeout=120000 "${@:4}" "${files[@]}"; }
 
 begin_static_parts() {
   begin format+lint biome ci --colors=off --error-on-warnings .

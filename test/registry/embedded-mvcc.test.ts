@@ -48,7 +48,7 @@ describe("SortedKeys", () => {
           expected.filter((key) => compareKeys(key, start) >= 0),
         );
       }),
-      { numRuns: 20 },
+      { numRuns: 20, seed: 1 },
     );
   });
 });
@@ -157,7 +157,7 @@ describe("MvccMap", () => {
           }
         }
       }),
-      { numRuns: 500 },
+      { numRuns: 500, seed: 1 },
     );
   });
 

@@ -104,7 +104,7 @@ test("globMatches() agrees with a matcher that tries everything", () => {
         .join("");
       assert.equal(globMatches(pattern, letters.join("")), dumbMatch(parts, letters.join("")));
     }),
-    { numRuns: 2000 },
+    { numRuns: 2000, seed: 1 },
   );
 });
 

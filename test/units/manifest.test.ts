@@ -278,7 +278,7 @@ test("effectiveHash() is the same exactly when the options outside of X- section
     fc.property(text, text, (a, b) => {
       assert.equal(effectiveHash(manifest(a)) === effectiveHash(manifest(b)), seen(a) === seen(b));
     }),
-    { numRuns: 2000 },
+    { numRuns: 2000, seed: 1 },
   );
 });
 

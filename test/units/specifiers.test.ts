@@ -68,6 +68,6 @@ test("a machine text that need not be expanded stays as it is on any machine", (
       if (!hasMachineSpecifiers(text)) assert.equal(expanded, text);
       else if (firstMachineSpecifier(text) === undefined) assert.equal(plainText(text), expanded);
     }),
-    { numRuns: 2000 },
+    { numRuns: 2000, seed: 1 },
   );
 });

@@ -193,7 +193,7 @@ test("normalising what is normalised changes nothing, but for a backslash at the
       const normalised = printFleetOptions(options ?? []);
       assert.equal(printFleetOptions(readFleetOptions(normalised) ?? []), normalised);
     }),
-    { numRuns: 3000 },
+    { numRuns: 3000, seed: 1 },
   );
 });
 
@@ -302,6 +302,6 @@ test("contentFromOptions() never lets options become other options, for fleet or
       assert.deepEqual(scanned.problems, []);
       assert.deepEqual(scanned.unitFile.options.map(key), expected);
     }),
-    { numRuns: 20_000 },
+    { numRuns: 20_000, seed: 1 },
   );
 });

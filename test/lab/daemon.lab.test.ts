@@ -15,7 +15,7 @@ import {
 } from "../support/lab-units.ts";
 import { useLab } from "../support/use-lab.ts";
 
-const fixture = useLab({ machines: 3, settings: { agent_ttl: "3s", boot_grace: "5s" } });
+const fixture = useLab({ machines: 3, settings: { agent_ttl: "8s", boot_grace: "5s" } });
 const DAEMON = "fleetd-ts.service";
 
 afterEach(() => destroyAll(fixture.lab));

@@ -1,6 +1,8 @@
 import { once } from "node:events";
 import { connect } from "node:net";
+import { PassThrough } from "node:stream";
 import type { UnitView } from "../../cluster/views.ts";
+import type { CancelTimer } from "../../runtime/clock.ts";
 import { errorMessage, FleetError } from "../../runtime/errors.ts";
 import { mangleUnitName } from "../../units/unit-name.ts";
 import { type CommandOptions, type CommandRun, type Context, fetchLegend } from "../context.ts";
@@ -102,17 +104,30 @@ export const fdForward: CommandRun = async (context, args) => {
     context.err(`Failed dialing remote address: ${errorMessage(error)}`);
     return EXIT_FAILED;
   }
+  const input = new PassThrough();
+  let cancel: CancelTimer = () => {};
+  const endSoon = () => {
+    cancel();
+    cancel = context.clock.setTimer(ANSWER_MS, () => socket.end());
+  };
   try {
-    context.pipeIn(socket);
+    input.once("end", endSoon);
+    input.pipe(socket, { end: false });
+    context.pipeIn(input);
     for await (const chunk of socket) {
       context.write(chunk);
       await context.drained();
+      if (input.readableEnded) endSoon();
     }
     return EXIT_DONE;
   } catch (error) {
     context.err(`Encountered error during copy: ${errorMessage(error)}`);
     return EXIT_FAILED;
   } finally {
+    cancel();
     socket.destroy();
   }
 };
+
+/** A daemon takes a closed side for a client that has gone, so after the end of the input the socket stays open until it has been silent for so long. */
+const ANSWER_MS = 5_000;

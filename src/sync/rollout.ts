@@ -2,7 +2,7 @@ import { type Goal, progress } from "../cluster/progress.ts";
 import { blockedText } from "../cluster/reason-text.ts";
 import type { ApplyResult, UnitChange } from "../cluster/unit-change.ts";
 import { mapBounded } from "../registry/bounded.ts";
-import { type Clock, sleep } from "../runtime/clock.ts";
+import type { Clock } from "../runtime/clock.ts";
 import { templateOf } from "../units/unit-name.ts";
 import type { SyncPlan, SyncStep } from "./plan-sync.ts";
 import type { TreeUnit } from "./read-units.ts";
@@ -238,16 +238,27 @@ async function stayReady(
   steps: readonly SyncStep[],
   run: Run & { readonly minReadyMs: number },
 ): Promise<readonly string[]> {
-  await sleep(run.clock, run.minReadyMs, run.signal);
-  const failures: string[] = [];
-  for (const { unit } of steps) {
-    const states = run.follower.view(unit)?.states ?? [];
-    if (states.some(({ active }) => active === "failed" || active === "activating")) {
-      failures.push(`${unit}: did not stay active for ${run.minReadyMs / 1_000} s`);
-      run.onStep({ type: "failed", unit, why: "did not stay active" });
-    }
-  }
-  return failures;
+  const { follower, clock, minReadyMs } = run;
+  const names = steps.map(({ unit }) => unit);
+  const fallen = new Set<string>();
+  await follower.until({
+    names,
+    clock,
+    limitMs: minReadyMs,
+    look: (views) => {
+      for (const name of names) {
+        const states = views.get(name)?.states ?? [];
+        if (states.some(({ active }) => active === "failed" || active === "activating")) {
+          fallen.add(name);
+        }
+      }
+      return fallen.size > 0;
+    },
+  });
+  return [...fallen].map((unit) => {
+    run.onStep({ type: "failed", unit, why: "did not stay active" });
+    return `${unit}: did not stay active for ${minReadyMs / 1_000} s`;
+  });
 }
 
 /** Groups that come after others of the plan wait for those. */

@@ -108,7 +108,12 @@ test("systemd's watchdog starts a daemon that hangs anew, and its units run on",
   await startUnits(lab, { "on.service": sleeper(pin) });
   const unit = "fleetd-ts.service";
   const show = (name: string) => property(lab, { machine: 1, unit, name });
-  assert.match(await show("StatusText"), /^(leads|in) the cluster, 1 unit, registry answers$/);
+  await lab.waitFor({
+    what: "the status line says role, units and registry",
+    deadlineMs: 60_000,
+    look: () => show("StatusText"),
+    until: (text) => /^(leads|in) the cluster, 1 unit, registry answers$/.test(text),
+  });
   const before = await unitsOn(lab, ["on.service"], [1]);
   const pid = await show("MainPID");
   // Sooner than the unit file has it.

@@ -1,5 +1,5 @@
 import type { UnitView } from "../cluster/views.ts";
-import type { CancelTimer, Clock } from "../runtime/clock.ts";
+import { type CancelTimer, type Clock, sleep } from "../runtime/clock.ts";
 import { isFleetError } from "../runtime/errors.ts";
 import type { SyncCluster, UnitNews } from "./sync-cluster.ts";
 
@@ -49,7 +49,7 @@ export class UnitFollower {
           if (!isFleetError(error) || !error.retriable) throw error;
         }
         // The connection ended: a new one begins with the units as they are.
-        if (!signal.aborted) await pause(clock, signal);
+        await sleep(clock, PAUSE_MS, signal).catch(() => {});
       }
     } finally {
       cancel();
@@ -60,17 +60,3 @@ export class UnitFollower {
 }
 
 const PAUSE_MS = 500;
-
-async function pause(clock: Clock, signal: AbortSignal): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const cancel = clock.setTimer(PAUSE_MS, resolve);
-    signal.addEventListener(
-      "abort",
-      () => {
-        cancel();
-        resolve();
-      },
-      { once: true },
-    );
-  });
-}

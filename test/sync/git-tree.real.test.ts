@@ -1,20 +1,13 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { systemClock } from "../../src/runtime/system-clock.ts";
 import type { SignatureRule } from "../../src/sync/git-signature.ts";
 import { openTree } from "../../src/sync/open-tree.ts";
+import { GitWorkTree } from "../support/git-work-tree.ts";
 
 /** Git itself, on repositories of the tests' own. */
 interface Sandbox {
@@ -33,38 +26,13 @@ function sandbox(t: TestContext): Sandbox {
   const directory = mkdtempSync(join(tmpdir(), "fleet-ts-git-"));
   t.after(() => rmSync(directory, { recursive: true, force: true }));
   const work = join(directory, "units");
-  mkdirSync(work);
-  const env = {
-    ...process.env,
-    GIT_CONFIG_GLOBAL: "/dev/null",
-    GIT_CONFIG_NOSYSTEM: "1",
-    HOME: directory,
-  };
-  const git = (...args: readonly string[]) =>
-    execFileSync(
-      "git",
-      ["-C", work, "-c", "user.name=Ada", "-c", "user.email=ada@example.com", ...args],
-      {
-        env,
-        encoding: "utf8",
-        stdio: ["ignore", "pipe", "pipe"],
-      },
-    ).trim();
-  git("init", "--quiet", "--initial-branch=main");
-  const write = (path: string, content: string) => {
-    mkdirSync(dirname(join(work, path)), { recursive: true });
-    writeFileSync(join(work, path), content);
-  };
+  const tree = new GitWorkTree(work);
   return {
     directory,
     work,
-    git,
-    write,
-    commit: (message) => {
-      git("add", "--all");
-      git("commit", "--quiet", "--allow-empty", "-m", message);
-      return git("rev-parse", "HEAD");
-    },
+    git: (...args) => tree.git(...args),
+    write: (path, content) => tree.write(path, content),
+    commit: (message) => tree.commit(message),
     open: (location = work, { dirty = false, signatures } = {}) =>
       openTree({
         clock: systemClock,

@@ -21,6 +21,7 @@ export interface DbusFenceOptions {
 const TIMERS = "fleet-fence";
 const CHECK_FILE = "check";
 const UNTIL_FILE = "until";
+const FALL_FILE = "fall";
 const FALLEN_FILE = "fallen";
 /** Units that the check has refused. */
 const REFUSED = "refused";
@@ -32,8 +33,10 @@ read -r now _ </proc/uptime && read -r until <"\${0%/*}/${UNTIL_FILE}" && [ "\${
 : >"\${0%/*}/${REFUSED}/$1"
 exit 1
 `;
-const FALL_SCRIPT = (directory: string) =>
-  `exec systemctl show --property=Id --property=ActiveState -- "$@" >${directory}/${FALLEN_FILE}`;
+/** A file: in a transient unit's own command a "$" does not survive that systemd reads its units anew. */
+const FALL_SCRIPT = `# Notes which of the units are about to be stopped.
+exec systemctl show --property=Id --property=ActiveState -- "$@" >"\${0%/*}/${FALLEN_FILE}"
+`;
 
 /** Section of the drop-in of a fenced unit. The "+" keeps the unit's own sandbox and user from the check. */
 export function fenceDropIn(directory: string, token: number): string {
@@ -65,6 +68,7 @@ export class DbusFence {
     this.#options = options;
     mkdirSync(join(options.directory, REFUSED), { recursive: true, mode: 0o755 });
     this.#write(CHECK_FILE, CHECK_SCRIPT);
+    this.#write(FALL_FILE, FALL_SCRIPT);
   }
 
   async set(fence: Fence, signal?: AbortSignal): Promise<void> {
@@ -123,7 +127,7 @@ export class DbusFence {
       variant("Type", "s", "oneshot"),
       variant("CollectMode", "s", "inactive-or-failed"),
       variant("ExecStart", "a(sasb)", [
-        command("/bin/sh", "-c", FALL_SCRIPT(directory), "sh", ...units),
+        command("/bin/sh", join(directory, FALL_FILE), ...units),
         command("/usr/bin/timeout", stopMaxSeconds, "/usr/bin/systemctl", "stop", "--", ...units),
         command("/usr/bin/systemctl", "kill", "--kill-who=all", "--signal=KILL", "--", ...units),
       ]),

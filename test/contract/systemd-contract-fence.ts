@@ -76,6 +76,23 @@ export function checkFence(check: Check): void {
     },
   );
 
+  check("a fence is the same after systemd has read all its files anew", async (fixture) => {
+    const { systemd } = fixture;
+    const unit = String.raw`fenced-a\x2db@1.service`;
+    await install(systemd, { ...heldUnit(unit), fencingToken: 7 });
+    const nowMs = fixture.monotonicMs();
+    await systemd.fence({ units: [unit], stopAtMs: nowMs + 2_500, killAtMs: nowMs + LATER_MS });
+    assert.equal(await settled(fixture, systemd.start(unit)), "done");
+    await systemd.reload();
+    await until(
+      fixture,
+      `${unit} is inactive`,
+      () => statusOf(systemd, unit),
+      ({ active }) => active === "inactive",
+    );
+    assert.deepEqual(await systemd.fallen(), [unit]);
+  });
+
   check("a later fence takes the place of the one before", async (fixture) => {
     const { systemd } = fixture;
     await install(systemd, fenced());

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import type { Random } from "../../src/runtime/random.ts";
 import { SeededRandom } from "../../src/runtime/seeded-random.ts";
@@ -14,6 +16,8 @@ export interface ChaosOptions {
   readonly minutes: number;
   /** From the end of a round's last fault or command until all is as it was asked to be. */
   readonly convergeMs: number;
+  /** Folder for the machines' journals of a run that found something. */
+  readonly keepIn: string | undefined;
   readonly say: (line: string) => void;
 }
 
@@ -42,10 +46,22 @@ export async function chaos(options: ChaosOptions): Promise<Outcome> {
     etcdMembers: 3,
     settings: { agent_ttl: `${TTL_SECONDS}s`, boot_grace: "5s" },
   });
+  let well = false;
   try {
-    return await new Chaos(lab, options).run();
+    const outcome = await new Chaos(lab, options).run();
+    well = outcome.violations.length === 0;
+    return outcome;
   } finally {
+    if (!well && options.keepIn !== undefined) await keepJournals(lab, options.keepIn);
     await lab.close();
+  }
+}
+
+async function keepJournals(lab: Lab, folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  for (const machine of lab.machines) {
+    const text = await lab.journal(machine, "-o", "short-iso-precise", "--no-hostname");
+    await writeFile(join(folder, `m${machine}.log`), text);
   }
 }
 

@@ -2,13 +2,17 @@ import { parseArgs } from "node:util";
 import { chaos } from "./chaos.ts";
 import { TTL_SECONDS } from "./faults.ts";
 
-/** npm run chaos -- [--minutes N] [--seed S]: real machines under a seeded schedule of faults and commands. Ends with 1 where any harm was done. */
+/** npm run chaos -- [--minutes N] [--seed S] [--keep FOLDER]: real machines under a seeded schedule of faults and commands. Ends with 1 where any harm was done. */
 const { values } = parseArgs({
-  options: { minutes: { type: "string", default: "10" }, seed: { type: "string", default: "1" } },
+  options: {
+    minutes: { type: "string", default: "10" },
+    seed: { type: "string", default: "1" },
+    keep: { type: "string" },
+  },
 });
 const [minutes, seed] = [Number(values.minutes), Number(values.seed)];
 if (!(minutes > 0 && Number.isInteger(seed))) {
-  console.error("usage: npm run chaos -- [--minutes N] [--seed S]");
+  console.error("usage: npm run chaos -- [--minutes N] [--seed S] [--keep FOLDER]");
   process.exit(2);
 }
 console.log(`chaos: seed ${seed}, ${minutes} minutes`);
@@ -16,7 +20,8 @@ const { violations, summary } = await chaos({
   seed,
   minutes,
   convergeMs: (TTL_SECONDS + 5) * 1_000,
-  say: console.log,
+  keepIn: values.keep,
+  say: (line) => console.log(new Date().toISOString().slice(11, 23), line),
 });
 console.log(`\n${summary.join("\n")}`);
 for (const violation of violations) console.log(`VIOLATION ${violation}`);

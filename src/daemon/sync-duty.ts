@@ -115,8 +115,9 @@ export class SyncDuty {
         break;
       }
       case "step":
-        if (event.event.type === "failed") {
-          logger.warn("sync-failed", { source, unit: event.event.unit, why: event.event.why });
+        if (event.event.type === "failed" || event.event.type === "waits") {
+          const { type, unit, why } = event.event;
+          logger.warn(`sync-${type}`, { source, unit, why });
         } else if (event.event.type === "done") {
           logger.info("sync-step", { source, step: stepText(event.event.step) });
         }

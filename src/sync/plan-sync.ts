@@ -14,7 +14,13 @@ export interface SyncPlan {
 
 export type SyncStep =
   | { readonly type: "create"; readonly unit: string; readonly desired: DesiredState }
-  | { readonly type: "replace"; readonly unit: string; readonly desired: DesiredState }
+  | {
+      readonly type: "replace";
+      readonly unit: string;
+      readonly desired: DesiredState;
+      /** Whether a machine holds it, or is to. */
+      readonly held: boolean;
+    }
   /** The file is the same: another desired state, because of the tree or because somebody changed it by hand. */
   | {
       readonly type: "start" | "load" | "unload";
@@ -98,7 +104,9 @@ function planUnit(
         : { type: "owned-by-source", source: owner };
     return { reason };
   }
-  if (current.manifest !== unit.hash) return { type: "replace", unit: name, desired };
+  if (current.manifest !== unit.hash) {
+    return { type: "replace", unit: name, desired, held: current.assigned.length > 0 };
+  }
   if (current.desired !== desired) {
     return { type: VERBS[desired], unit: name, from: current.desired, desired };
   }

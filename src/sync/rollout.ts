@@ -1,5 +1,3 @@
-import { type Goal, progress } from "../cluster/progress.ts";
-import { blockedText } from "../cluster/reason-text.ts";
 import type { ApplyResult, UnitChange } from "../cluster/unit-change.ts";
 import { mapBounded } from "../registry/bounded.ts";
 import type { Clock } from "../runtime/clock.ts";
@@ -9,6 +7,7 @@ import type { TreeUnit } from "./read-units.ts";
 import type { SyncCluster } from "./sync-cluster.ts";
 import type { TreeVersion } from "./tree.ts";
 import { UnitFollower } from "./unit-follower.ts";
+import { type Arrival, type Awaited, untilReady } from "./until-ready.ts";
 
 export interface RolloutOptions {
   readonly cluster: SyncCluster;
@@ -23,14 +22,13 @@ export interface RolloutOptions {
   readonly signal: AbortSignal;
 }
 
-export type RolloutEvent =
-  | { readonly type: "done"; readonly step: SyncStep }
-  | { readonly type: "ready"; readonly unit: string }
-  | { readonly type: "failed"; readonly unit: string; readonly why: string };
+export type RolloutEvent = { readonly type: "done"; readonly step: SyncStep } | Arrival;
 
 export interface RolloutResult {
   /** `unit: why`; empty: everything is as the tree says, as far as it may be. */
   readonly failures: readonly string[];
+  /** `unit: why` of those that no machine takes now. */
+  readonly waiting: readonly string[];
 }
 
 /** Templates rolled at a time. Each waits for its own units only. */
@@ -46,25 +44,23 @@ export async function rollOut(plan: SyncPlan, options: RolloutOptions): Promise<
   const byName = new Map(options.units.map((unit) => [unit.name, unit]));
   const follower = new UnitFollower(options.cluster, options.signal);
   const failures: string[] = [];
+  const waiting: string[] = [];
+  const run: Run = { ...options, byName, follower, waiting };
   try {
     const now = plan.steps.filter(({ type }) => type !== "replace" && type !== "destroy");
-    failures.push(...(await applySteps(now, { ...options, byName, follower })));
+    failures.push(...(await applySteps(now, run)));
     const groups = Map.groupBy(
       plan.steps.filter(({ type }) => type === "replace"),
       ({ unit }) => templateOf(unit) ?? unit,
     );
     for (const level of levelsOf([...groups.values()], byName)) {
-      if (failures.length > 0) return { failures };
-      const outcomes = await mapBounded(level, GROUPS_PARALLEL, (steps) =>
-        rollGroup(steps, { ...options, byName, follower }),
-      );
+      if (failures.length > 0) return { failures, waiting };
+      const outcomes = await mapBounded(level, GROUPS_PARALLEL, (steps) => rollGroup(steps, run));
       failures.push(...outcomes.flat());
     }
     const last = plan.steps.filter(({ type }) => type === "destroy");
-    if (failures.length === 0) {
-      failures.push(...(await applySteps(last, { ...options, byName, follower })));
-    }
-    return { failures };
+    if (failures.length === 0) failures.push(...(await applySteps(last, run)));
+    return { failures, waiting };
   } finally {
     follower.close();
   }
@@ -73,6 +69,8 @@ export async function rollOut(plan: SyncPlan, options: RolloutOptions): Promise<
 type Run = RolloutOptions & {
   readonly byName: ReadonlyMap<string, TreeUnit>;
   readonly follower: UnitFollower;
+  /** Is added to. */
+  readonly waiting: string[];
 };
 
 /** One template's instances, or one unit: as many at once as may be away. */
@@ -93,7 +91,7 @@ async function rollGroup(steps: readonly SyncStep[], run: Run): Promise<readonly
 /** Applies the steps in order and waits until all units are where they are to be. */
 async function applySteps(steps: readonly SyncStep[], run: Run): Promise<readonly string[]> {
   const failures: string[] = [];
-  const goals: Goal[] = [];
+  const awaited: Awaited[] = [];
   for (const request of requests(steps, run)) {
     const results = await run.cluster.apply(
       request.map(({ change }) => change),
@@ -109,11 +107,17 @@ async function applySteps(steps: readonly SyncStep[], run: Run): Promise<readonl
         continue;
       }
       run.onStep({ type: "done", step });
-      const goal = goalOf(step, result, run.byName);
-      if (goal !== undefined) goals.push(goal);
+      const unit = awaitedOf(step, result, run.byName);
+      if (unit !== undefined) awaited.push(unit);
     }
   }
-  return [...failures, ...(await untilReady(goals, run))];
+  const onArrival = (arrival: Arrival) => {
+    if (arrival.type === "failed") failures.push(`${arrival.unit}: ${arrival.why}`);
+    else if (arrival.type === "waits") run.waiting.push(`${arrival.unit}: ${arrival.why}`);
+    run.onStep(arrival);
+  };
+  await untilReady(awaited, { ...run, onArrival });
+  return failures;
 }
 
 interface Request {
@@ -172,65 +176,20 @@ function applyFailure(result: ApplyResult): string | undefined {
 }
 
 /** Undefined: nothing to wait for. */
-function goalOf(
+function awaitedOf(
   step: SyncStep,
   result: ApplyResult,
   byName: ReadonlyMap<string, TreeUnit>,
-): Goal | undefined {
+): Awaited | undefined {
   const unit = byName.get(step.unit);
   if (!("identity" in result) || !("restarts" in result)) return undefined;
   const { identity, restarts } = result;
   if (step.type === "destroy" || unit === undefined || step.type === "own") return undefined;
   // Unloading may wait for a machine that is away; nothing in a tree depends on it.
   if (unit.desired === "inactive") return undefined;
-  return { name: step.unit, state: unit.desired, identity, restarts, manifest: unit.hash };
-}
-
-async function untilReady(goals: readonly Goal[], run: Run): Promise<readonly string[]> {
-  if (goals.length === 0) return [];
-  const failures: string[] = [];
-  const waiting = new Map(goals.map((goal) => [goal.name, goal]));
-  await run.follower.until({
-    names: goals.map(({ name }) => name),
-    clock: run.clock,
-    limitMs: run.readyMs,
-    look: (_, { name, view }) => {
-      const goal = waiting.get(name);
-      if (goal === undefined) return false;
-      const now = progress(view, goal);
-      if (now.type === "reached") {
-        waiting.delete(name);
-        run.onStep({ type: "ready", unit: name });
-      } else if (now.type === "failed" && now.final) {
-        waiting.delete(name);
-        failures.push(`${name}: ${failureText(now)}`);
-        run.onStep({ type: "failed", unit: name, why: failureText(now) });
-      }
-      return waiting.size === 0;
-    },
-  });
-  for (const goal of waiting.values()) {
-    const now = progress(run.follower.view(goal.name), goal);
-    // Nobody can place it: the cluster's state, which may change, and no fault of this version.
-    const why = now.type === "blocked" ? blockedText(now.reasons) : "not ready in time";
-    if (now.type !== "blocked") failures.push(`${goal.name}: ${why}`);
-    run.onStep({ type: "failed", unit: goal.name, why });
-  }
-  return failures;
-}
-
-function failureText(failed: Extract<ReturnType<typeof progress>, { type: "failed" }>): string {
-  const { failure } = failed;
-  switch (failure.type) {
-    case "start":
-      return `its start ended in ${failure.state.result || failure.outcome} (${failure.state.active})`;
-    case "load":
-      return `systemd says ${failure.load}`;
-    case "task":
-      return failure.error.message;
-    case "superseded":
-      return "somebody changed it meanwhile";
-  }
+  const { desired: state, hash: manifest } = unit;
+  const goal = { name: step.unit, state, identity, restarts, manifest };
+  return { goal, held: step.type === "replace" && step.held };
 }
 
 /** Active now is not well yet: a program may end after a moment. */

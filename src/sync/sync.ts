@@ -10,7 +10,7 @@ import { withDeadline } from "../runtime/deadline.ts";
 import { errorMessage, FleetError, isFleetError } from "../runtime/errors.ts";
 import { type PlanSyncOptions, planSync, type SyncPlan } from "./plan-sync.ts";
 import { readUnits, type TreeUnit, treeProblemText } from "./read-units.ts";
-import { changeOf, type RolloutEvent, rollOut } from "./rollout.ts";
+import { changeOf, type RolloutEvent, type RolloutResult, rollOut } from "./rollout.ts";
 import type { StoredSource, SyncCluster } from "./sync-cluster.ts";
 import { refusalText, stepText } from "./sync-text.ts";
 import type { TreeSource, TreeVersion } from "./tree.ts";
@@ -51,6 +51,8 @@ export type SyncOutcome =
       readonly units: readonly TreeUnit[];
       /** Of a plan that was asked for: where the units would go. */
       readonly outlooks?: readonly Outlook[];
+      /** `unit: why` of those that no machine takes now. */
+      readonly waiting?: readonly string[];
     }
   /** The version is not applied: nothing was touched, or all of it taken back to `backTo`. */
   | {
@@ -115,21 +117,17 @@ export async function syncOnce(options: SyncOptions, signal: AbortSignal): Promi
   const version = await targetVersion(tree, stored.record, signal);
   const { rejected, running } = stored.record ?? {};
   if (rejected?.version.id === version.id) {
-    const outcome = {
-      type: "rejected",
-      version,
-      problems: rejected.problems,
-      known: true,
-    } as const;
-    // What was good before goes on being looked after.
-    if (running !== undefined && options.heal) await healTo(options, running, signal);
-    return outcome;
+    return await refuse(
+      options,
+      { version, problems: rejected.problems, known: true, running },
+      signal,
+    );
   }
   const read = readUnits(await tree.read(version, { signal }));
   const problems = read.problems.map(treeProblemText);
   if (problems.length > 0) {
     await note(options, stored, { version, rejected: problems }, signal);
-    return { type: "rejected", version, problems, known: false };
+    return await refuse(options, { version, problems, known: false, running }, signal);
   }
   const plan = planSync(read.units, await units, options);
   const isDrift = running?.id === version.id;
@@ -143,16 +141,34 @@ export async function syncOnce(options: SyncOptions, signal: AbortSignal): Promi
   }
   const outlooks = await foresee(options, { version, units: read.units, plan }, signal);
   options.onEvent({ type: "plan", version, plan, outlooks });
-  const failures = await roll(options, { version, units: read.units, plan }, signal);
+  const { failures, waiting } = await roll(options, { version, units: read.units, plan }, signal);
   if (failures.length === 0) {
     await note(options, await cluster.source(source, signal), { version, plan }, signal);
-    return { type: "synced", version, plan, units: read.units };
+    return { type: "synced", version, plan, units: read.units, waiting };
   }
   // A version that runs already did not fail: something else did, and it is tried again.
   if (isDrift) {
     return { type: "rejected", version, problems: failures, known: false, units: read.units };
   }
   return await takeBack(options, { version, failures, running }, signal);
+}
+
+/** What was good before goes on being looked after. */
+async function refuse(
+  options: SyncOptions,
+  refused: {
+    readonly version: TreeVersion;
+    readonly problems: readonly string[];
+    readonly known: boolean;
+    readonly running: SourceRecord["running"];
+  },
+  signal: AbortSignal,
+): Promise<SyncOutcome> {
+  const { running, ...outcome } = refused;
+  const failed = outcome.version;
+  const isKept = running !== undefined && options.heal;
+  const kept = isKept ? await healTo(options, { running, failed }, signal) : undefined;
+  return { type: "rejected", ...outcome, ...unitsOf(kept) };
 }
 
 async function takeBack(
@@ -166,7 +182,7 @@ async function takeBack(
 ): Promise<SyncOutcome> {
   const { version, failures, running } = failed;
   const { cluster, source } = options;
-  const before = running === undefined ? undefined : await healTo(options, running, signal);
+  const before = running && (await healTo(options, { running, failed: version }, signal));
   const stored = await cluster.source(source, signal);
   const isBack = before !== undefined;
   await note(options, stored, { version, rejected: failures, rolledBack: isBack }, signal);
@@ -192,16 +208,20 @@ function unitsOf(kept: Kept | undefined): Pick<Kept, "units"> | undefined {
 /** Undefined when that version is no longer to be had. */
 async function healTo(
   options: SyncOptions,
-  { id }: TreeVersion,
+  { running, failed }: { readonly running: TreeVersion; readonly failed: TreeVersion },
   signal: AbortSignal,
 ): Promise<Kept | undefined> {
   const { tree, cluster } = options;
-  const version = await tree.find(id, { signal });
+  const version = await tree.find(running.id, { signal });
   if (version === undefined) return undefined;
   const { units } = readUnits(await tree.read(version, { signal }));
-  // Units that only the failed version had are this source's own, and a person's wish to keep them was never asked for.
-  const plan = planSync(units, await cluster.units(signal), { ...options, prune: true });
-  if (plan.steps.length > 0) await roll(options, { version, units, plan }, signal);
+  const current = await cluster.units(signal);
+  const plan = planSync(units, current, { ...options, prune: true, pruneLimit: 1 });
+  // What the failed version brought goes with it, whether asked to prune or not; what was left alone before it stays.
+  const steps = plan.steps.filter(
+    ({ type, unit }) => type !== "destroy" || current.get(unit)?.source?.version === failed.id,
+  );
+  if (steps.length > 0) await roll(options, { version, units, plan: { ...plan, steps } }, signal);
   return { version, units };
 }
 
@@ -213,14 +233,13 @@ async function roll(
   options: SyncOptions,
   what: Applied,
   signal: AbortSignal,
-): Promise<readonly string[]> {
-  const { failures } = await rollOut(what.plan, {
+): Promise<RolloutResult> {
+  return await rollOut(what.plan, {
     ...options,
     ...what,
     onStep: (event) => options.onEvent({ type: "step", event }),
     signal,
   });
-  return failures;
 }
 
 async function targetVersion(

@@ -28,12 +28,14 @@ export class UnitFollower {
     readonly names: readonly string[];
     readonly clock: Clock;
     readonly limitMs: number;
+    /** Ends it as `look` does. */
+    readonly ended?: AbortSignal;
     /** `news`: what was heard last. */
     readonly look: (views: ReadonlyMap<string, UnitView>, news: UnitNews) => boolean;
   }): Promise<void> {
-    const { names, clock, limitMs, look } = options;
+    const { names, clock, limitMs, ended = NEVER, look } = options;
     const end = new AbortController();
-    const signal = AbortSignal.any([this.#signal, end.signal]);
+    const signal = AbortSignal.any([this.#signal, end.signal, ended]);
     const cancel: CancelTimer = clock.setTimer(limitMs, () => end.abort());
     try {
       while (!signal.aborted) {
@@ -60,3 +62,4 @@ export class UnitFollower {
 }
 
 const PAUSE_MS = 500;
+const NEVER = new AbortController().signal;

@@ -136,7 +136,7 @@ export class EngineFixture {
     this.#leases.delete(id);
   }
 
-  async state(id: string, unit: string): Promise<void> {
+  async state(id: string, unit: string, more: object = {}): Promise<void> {
     const record = {
       manifest: "",
       hash: "",
@@ -147,6 +147,7 @@ export class EngineFixture {
       result: "",
       mainPid: 1,
       sinceMs: 0,
+      ...more,
     };
     await this.put(keys.state(id, unit), record, this.#leases.get(id));
   }

@@ -119,7 +119,7 @@ function report(context: Context, event: SyncEvent): void {
       break;
     case "step":
       if (event.event.type === "done") context.out(`  ${stepText(event.event.step)}`);
-      else if (event.event.type === "failed") {
+      else if (event.event.type !== "ready") {
         context.err(paint.bad(`  ! ${event.event.unit}: ${event.event.why}`));
       }
       break;
@@ -135,9 +135,14 @@ function report(context: Context, event: SyncEvent): void {
 function finish(context: Context, outcome: SyncOutcome, isPlan: boolean): number {
   if (context.json) context.out(JSON.stringify(outcome, undefined, 2));
   else printOutcome(context, outcome, isPlan);
-  if (outcome.type === "suspended") return EXIT_FAILED;
+  if (outcome.type === "suspended" || isWaiting(outcome)) return EXIT_FAILED;
   if (outcome.type !== "rejected") return EXIT_DONE;
   return outcome.backTo === undefined && isPlan ? EXIT_USAGE : EXIT_FAILED;
+}
+
+/** All that could be done is done, and some units have no machine. */
+function isWaiting(outcome: SyncOutcome): boolean {
+  return outcome.type === "synced" && (outcome.waiting ?? []).length > 0;
 }
 
 function printOutcome(context: Context, outcome: SyncOutcome, isPlan: boolean): void {
@@ -163,7 +168,8 @@ function printOutcome(context: Context, outcome: SyncOutcome, isPlan: boolean): 
   }
   for (const refused of plan.refused)
     context.err(`  ${paint.dim(`left alone: ${refusalText(refused)}`)}`);
-  if (outcome.type === "synced") context.out(paint.good(`${version} is running`));
+  if (isWaiting(outcome)) context.err(paint.bad(`${version} is applied, and not all of it runs`));
+  else if (outcome.type === "synced") context.out(paint.good(`${version} is running`));
   else if (outcome.type === "unchanged") context.out(`${version} is running, nothing to do`);
 }
 

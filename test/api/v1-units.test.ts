@@ -287,3 +287,20 @@ test("replacing over v1 keeps drop-ins, which fleet's clients cannot know", asyn
   assert.deepEqual(manifest?.dropIns, dropIns);
   assert.match(manifest?.content ?? "", /sleep 2/);
 });
+
+test("thirty PUTs at once are all done, also of one unit, and through two daemons", async (t) => {
+  const first = await openApiWorld(t);
+  const second = await openApiWorld(t, { store: first.store });
+  await putMachine(first, HERE);
+  const body = { desiredState: "loaded", options: OPTIONS };
+  const names = Array.from({ length: 30 }, (_, index) => `u${index}.service`);
+  const both = (name: string) => [put(first, name, body), put(second, name, body)];
+  const answers = await Promise.all([...names, ...names].flatMap(both));
+  for (const { status, text } of answers) assert.ok(status === 201 || status === 204, text);
+  assert.equal(answers.filter(({ status }) => status === 201).length, names.length);
+  const { units } = await first.registry.read.units(names);
+  assert.deepEqual(
+    units.map((unit) => unit?.desired),
+    names.map(() => "loaded"),
+  );
+});

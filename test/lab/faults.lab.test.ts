@@ -4,10 +4,12 @@ import type { Lab } from "../support/lab.ts";
 import {
   destroyAll,
   lastEntry,
+  property,
   registryAgrees,
   runEachOnce,
   sleeper,
   startUnits,
+  unitJournal,
   unitsOn,
 } from "../support/lab-units.ts";
 import { useLab } from "../support/use-lab.ts";
@@ -55,6 +57,29 @@ for (const { name, command } of [
     await worksAgain(lab, before);
   });
 }
+
+test("a daemon killed as soon as it has written a unit's file runs the unit once, and leaves the others alone", async () => {
+  const { lab } = fixture;
+  await startAll(lab);
+  const before = await unitsOn(lab, UNITS);
+  const id = await lab.machineId(1);
+  const daemon = { machine: 1, unit: "fleetd-ts.service", name: "MainPID" };
+  for (const unit of ["late1.service", "late2.service", "late3.service"]) {
+    const pid = await property(lab, daemon);
+    // Faster than the daemon can ask systemd for anything.
+    const watch = `until [ -e /run/fleet/units/${unit} ]; do :; done; kill -KILL ${pid}`;
+    const killed = lab.exec(1, "timeout", "60", "bash", "-c", watch);
+    await lab.unitFile(unit, sleeper(`[X-Fleet]\nMachineID=${id}\n`));
+    assert.equal((await lab.fleetctlAt(2, "start", "--no-block", unit)).code, 0);
+    assert.equal((await killed).code, 0);
+    await runEachOnce(lab, [unit], { machines: [1], deadlineMs: 90_000 });
+    assert.notEqual(await property(lab, daemon), pid);
+    const ups = (await unitJournal(lab, 1, unit)).filter(({ text }) => text === "up");
+    assert.equal(ups.length, 1);
+  }
+  assert.deepEqual(await unitsOn(lab, UNITS), before);
+  await registryAgrees(lab, UNITS);
+});
 
 test("with /run full a unit that cannot be written says so and starts when there is room; what is not fenced runs on", async () => {
   const { lab } = fixture;

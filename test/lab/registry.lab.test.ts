@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
-import type { Lab } from "../support/lab.ts";
+import { makeKeys } from "../../src/registry/keys.ts";
+import { Lab } from "../support/lab.ts";
 import {
   destroyAll,
   property,
@@ -216,4 +217,40 @@ test("with etcd restored from an older snapshot every daemon is detached and not
   await untilAllAttached(lab);
   await registryAgrees(lab, all);
   assert.deepEqual(await unitsOn(lab, all), before);
+});
+
+test("with etcd replaced by another cluster's every daemon is detached, nothing stops and nothing of the other's starts; with its own back all go on", async () => {
+  const { lab } = fixture;
+  const other = await Lab.open({ machines: 1, settings: { agent_ttl: "3s" } });
+  try {
+    await startUnits(other, {
+      "a.service": sleeper("Environment=other=yes\n"),
+      "theirs.service": sleeper("[X-Fleet]\nGlobal=true\n"),
+    });
+    await other.saveEtcd();
+    await startUnitsOfAllKinds(lab);
+    const before = await unitsOn(lab, UNITS);
+    await lab.replaceEtcd(other);
+    await untilAllDetached(lab);
+    const listing = await lab.fleetctlAt(1, "list-units");
+    assert.match(listing.stdout + listing.stderr, /detached.*the registry is another cluster's/);
+    // A daemon that starts now is not taken in by it either.
+    await lab.daemon(2, "restart");
+    await untilAllDetached(lab);
+    await staysSo(lab, before);
+    assert.deepEqual(await runsOn(lab, "theirs.service"), []);
+    const { prefix } = makeKeys();
+    const { stdout: known } = await lab.etcdctl("get", "--prefix", prefix, "--keys-only");
+    assert.match(known, new RegExp(await other.machineId(1)), "of the other cluster");
+    for (const machine of lab.machines) {
+      assert.doesNotMatch(known, new RegExp(await lab.machineId(machine)));
+    }
+    await lab.restoreEtcd();
+    await untilAllAttached(lab);
+    await registryAgrees(lab, UNITS);
+    await staysSo(lab, before);
+    await worksAgain(lab);
+  } finally {
+    await other.close();
+  }
 });

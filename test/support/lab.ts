@@ -141,7 +141,7 @@ export class Lab {
   }
 
   /** Writes below the machine's /etc or /var (other directories exist only while it runs). */
-  async writeFile(machine: number, path: string, text: string): Promise<void> {
+  async writeFile(machine: number, path: string, text: string | Buffer): Promise<void> {
     const file = this.#path(machine, path);
     await mkdir(dirname(file), { recursive: true });
     await writeFile(file, text);
@@ -245,6 +245,14 @@ export class Lab {
     await this.#script("etcd", "kill");
     await runOk(["rm", "-r", join(this.dir, "etcd/1/data")]);
     await runOk(["mv", join(this.dir, "saved-etcd"), join(this.dir, "etcd/1/data")]);
+    await this.#script("etcd", "start");
+  }
+
+  /** Puts the copy that another lab has kept in the place of the only member's disk, which is kept for restoreEtcd(). */
+  async replaceEtcd(other: Lab): Promise<void> {
+    await this.#script("etcd", "stop");
+    await runOk(["mv", join(this.dir, "etcd/1/data"), join(this.dir, "saved-etcd")]);
+    await runOk(["cp", "-a", join(other.dir, "saved-etcd"), join(this.dir, "etcd/1/data")]);
     await this.#script("etcd", "start");
   }
 

@@ -292,8 +292,9 @@ function makeRegistrar(
     isOwnAddress: (address) => address === publicIp || isOwnAddress(address),
     serviceNames,
     skyDns,
-    // Clients try again within a second. A daemon that is killed with a sidekick is to leave nothing for longer than a lease would.
-    reconnectMs: Math.min(5_000, (config.agentTtlMs * 2) / 3),
+    // Clients try again within half a second. Counted from the start of this process: a daemon that was killed with a sidekick leaves nothing for longer
+    // than a lease would.
+    reconnectMs: Math.max(1_000, Math.min(5_000, config.agentTtlMs) - systemClock.monotonicMs()),
   });
 }
 

@@ -25,8 +25,8 @@ export interface ServicesClientOptions {
   readonly onService?: (service: string, endpoints: readonly Endpoint[]) => void;
 }
 
-/** Well below the time that a new daemon waits for the owners of endpoints. */
-const RECONNECT = { firstMs: 50, maxMs: 1_000 };
+/** Well below the second that a new daemon waits, at least, for the owners of endpoints. */
+const RECONNECT = { firstMs: 50, maxMs: 500 };
 
 /**
  * The way of sidekicks and ambassadors to their machine's daemon. Says again all that holds whenever the connection is made anew; while there

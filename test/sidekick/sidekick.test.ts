@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer, type Server } from "node:http";
 import { test } from "node:test";
+import type { Clock } from "../../src/runtime/clock.ts";
 import { silentLogger } from "../../src/runtime/logger.ts";
 import { systemClock } from "../../src/runtime/system-clock.ts";
 import { systemRandom } from "../../src/runtime/system-random.ts";
@@ -37,11 +38,11 @@ class TestSidekick {
   readonly #controller = new AbortController();
   readonly ended: Promise<SidekickEnd>;
 
-  constructor(machine: TestMachine, line: string) {
+  constructor(machine: TestMachine, line: string, clock: Clock = systemClock) {
     const say = (kind: string) => (text: string | number) => void this.said.push(`${kind} ${text}`);
     const sidekick = new Sidekick({
       ...parseSidekick([...line.split(" "), "--socket", machine.path]),
-      clock: systemClock,
+      clock,
       random: systemRandom,
       logger: silentLogger,
       notifier: {
@@ -105,9 +106,12 @@ test("a sidekick whose backend is not there registers it as failing and is not r
 
 test("at its end a sidekick drains, then deregisters, then goes", async (t) => {
   const { world, machine } = await openWorld(t);
-  const line = "--service web --port 80 --drain 300ms --service web --port 81";
-  const sidekick = new TestSidekick(machine, line);
+  const line = "--service web --port 80 --drain 2s --service web --port 81";
+  // On the clock that is moved between looks: none misses that they drain.
+  const sidekick = new TestSidekick(machine, line, world.world.clock);
   await world.untilHeld("web/a-80 127.0.0.1:80 unknown", "web/a-81 127.0.0.1:81 unknown");
+  // What it was not told of yet it does not drain.
+  await world.until("it is ready", () => sidekick.isReady);
   const ended = sidekick.terminate();
   await world.untilHeld("web/a-80 127.0.0.1:80 draining", "web/a-81 127.0.0.1:81 draining");
   await world.untilHeld();

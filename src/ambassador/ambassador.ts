@@ -41,6 +41,8 @@ export interface LinkStatus {
 
 const EXTEND_EVERY_MS = 10_000;
 const EXTEND_MS = 30_000;
+/** So long the daemon has to say which endpoints there are. Then an ambassador may be ready with what the one before it knew. */
+const SAVED_PATIENCE_MS = 2_000;
 /** A link that was taken out at a reload: how long its connections may go on. */
 const RELOAD_DRAIN_MS = 3_600_000;
 
@@ -57,10 +59,13 @@ export class Ambassador {
   #machine: string | undefined;
   #away: string | undefined = "connecting to fleetd-ts";
   #ready = false;
+  /** When what was saved counts as much as what is told (monotonic milliseconds). */
+  readonly #trustSavedAtMs: number;
 
   constructor(options: AmbassadorOptions) {
     this.#options = options;
     this.#spec = options;
+    this.#trustSavedAtMs = options.clock.monotonicMs() + SAVED_PATIENCE_MS;
     this.#failed.promise.catch(() => undefined);
     this.#files = new Loop({
       ...options,
@@ -68,7 +73,8 @@ export class Ambassador {
       backoff: { firstMs: 200, maxMs: 5_000 },
       pass: async () => {
         await this.#writeFiles();
-        return undefined;
+        const leftMs = this.#trustSavedAtMs - options.clock.monotonicMs();
+        return this.#ready || leftMs <= 0 ? undefined : leftMs;
       },
     });
     this.#client = new ServicesClient({
@@ -206,6 +212,12 @@ export class Ambassador {
     logger.debug("status", { status: this.#statusLine() });
   }
 
+  /** Whether there is a backend, as far as anybody can say: a suspect alone, of which the registry does not know, is none. */
+  #isSure(link: LinkedService): boolean {
+    if (link.isTold) return link.presentCount > 0;
+    return link.usableCount > 0 && this.#options.clock.monotonicMs() >= this.#trustSavedAtMs;
+  }
+
   get #waitsFor(): readonly string[] {
     return [...this.#links.values()].flatMap((link) => {
       const { name } = link.spec;
@@ -213,8 +225,8 @@ export class Ambassador {
       if (link.problem !== "") return [`${name} (${link.problem})`];
       if (count === 0 && (this.#spec.wait || link.address === undefined))
         return [`${name} (no endpoint)`];
-      if (link.usableCount === 0 && this.#spec.wait)
-        return [`${name} (${count} endpoints, none usable)`];
+      if (this.#spec.wait && !this.#isSure(link))
+        return [`${name} (${count} endpoints, none ${link.usableCount > 0 ? "sure" : "usable"})`];
       return link.address === undefined ? [`${name} (not listening)`] : [];
     });
   }

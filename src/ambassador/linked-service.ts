@@ -38,6 +38,7 @@ export class LinkedService {
   readonly #options: LinkedServiceOptions;
   #known: readonly KnownEndpoint[];
   #machine: string | undefined;
+  #isTold = false;
   #tuning: Partial<LinkTuning>;
   #link: ProxyLink | undefined;
   /** One change at a time reaches the data plane. */
@@ -68,12 +69,24 @@ export class LinkedService {
     return backendsOf(this.#known, undefined).filter(isUsable).length;
   }
 
+  /** Usable ones that are no suspects. */
+  get presentCount(): number {
+    const backends = backendsOf(this.#known, undefined).filter(isUsable);
+    return backends.filter(({ presence }) => presence === "present").length;
+  }
+
+  /** The daemon has said what there is; before, there is only what was saved. */
+  get isTold(): boolean {
+    return this.#isTold;
+  }
+
   /** All endpoints of the service; those of another protocol are not for this link. */
   tell(endpoints: readonly Endpoint[], machine: string | undefined): void {
     const { local } = this.spec;
     const fits = (one: Endpoint) =>
       local.type === "fd" || (one.protocol === "udp") === (local.type === "udp");
     this.#machine = machine;
+    this.#isTold = true;
     this.#known = learn(this.#known, endpoints.filter(fits), this.#options.clock.monotonicMs());
     this.#apply();
   }

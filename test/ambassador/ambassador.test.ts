@@ -79,11 +79,11 @@ class TestAmbassador {
   readonly ended: Promise<void>;
   readonly #controller = new AbortController();
 
-  constructor(machine: TestMachine, args: readonly string[]) {
+  constructor({ world, machine }: Pick<Fixture, "world" | "machine">, args: readonly string[]) {
     const say = (kind: string) => (text: string | number) => void this.said.push(`${kind} ${text}`);
     this.ambassador = new Ambassador({
       ...parseAmbassador([...args, "--socket", machine.path]),
-      clock: systemClock,
+      clock: world.world.clock,
       random: systemRandom,
       logger: silentLogger,
       notifier: {
@@ -128,7 +128,7 @@ async function openFixture(t: Cleanup): Promise<Fixture> {
     machine,
     directory: dirname(machine.path),
     ambassador: (...args) => {
-      const ambassador = new TestAmbassador(machine, args);
+      const ambassador = new TestAmbassador({ world, machine }, args);
       t.after(() => ambassador.stop().catch(() => undefined));
       return ambassador;
     },
@@ -244,6 +244,29 @@ test("with registry and daemon away traffic flows, also through an ambassador th
     const [link] = await second.ambassador.status();
     return link?.endpoints.length === 1 && link.endpoints[0]?.suspect === false;
   });
+});
+
+test("an ambassador that was stopped is not ready with what it knew, while the registry says that nothing is there", async (t) => {
+  const { world, machine, directory, ambassador } = await openFixture(t);
+  const [local, state] = [await freePort(), join(directory, "backends.json")];
+  const backend = await serve(t, "one");
+  const sidekick = connectClient(t, machine);
+  sidekick.client.register(0, { ...WEB, port: backend.port });
+  const args = ["--link", `web:${local}`, "--state", state];
+  const first = ambassador(...args);
+  await world.until("it is ready", () => first.isReady);
+  await first.stop();
+  await sidekick.kill();
+  await world.untilHeld();
+  const second = ambassador(...args);
+  await world.until("it waits", () =>
+    second.said.includes(`status waiting for web:${local} (1 endpoints, none sure)`),
+  );
+  assert.equal(await nameAt(local), "one", "traffic flows nevertheless");
+  await world.pass(60_000);
+  assert.equal(second.isReady, false);
+  connectClient(t, machine).client.register(0, { ...WEB, port: backend.port });
+  await world.until("it is ready", () => second.isReady);
 });
 
 test("a reload opens and closes links, and cuts no connection", async (t) => {

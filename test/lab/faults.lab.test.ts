@@ -102,6 +102,30 @@ test("with /run full a unit that cannot be written says so and starts when there
   assert.deepEqual(await unitsOn(lab, unfenced), before);
 });
 
+test("with /var full all units keep their pids, new ones start, and the daemon can be restarted", async () => {
+  const { lab } = fixture;
+  await startAll(lab);
+  const before = await unitsOn(lab, UNITS);
+  const state = "/var/lib/fleet-ts";
+  await shell(
+    lab,
+    1,
+    `cp -a ${state} /run/saved; mount -t tmpfs -o size=64k tmpfs ${state}; cp -a /run/saved/. ${state}; dd if=/dev/zero of=${state}/filled 2>/dev/null; true`,
+  );
+  await worksAgain(lab, before);
+  await lab.daemon(1, "restart");
+  assert.deepEqual(await unitsOn(lab, UNITS), before);
+  await registryAgrees(lab, UNITS);
+  await shell(
+    lab,
+    1,
+    `rm ${state}/filled; cp -a ${state}/. /run/saved; umount ${state}; cp -a /run/saved/. ${state}`,
+  );
+  await lab.daemon(1, "restart");
+  await registryAgrees(lab, UNITS);
+  assert.deepEqual(await unitsOn(lab, UNITS), before);
+});
+
 test("a machine with a fenced unit and a socket hands over at shutdown without waiting for a time limit", async () => {
   const { lab } = fixture;
   await startUnits(lab, {

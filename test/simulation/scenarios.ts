@@ -90,6 +90,15 @@ export const SCENARIOS: readonly Scenario[] = [
     steps: [[5_000, { type: "outage", forMs: 120_000 }]],
     tailMs: 120_000,
   }),
+  scenario("the registry is slow for all, and slower than a lease lasts for one", {
+    steps: [
+      [5_000, { type: "slow", machine: 0, delayMs: 400, forMs: 40_000 }],
+      [0, { type: "slow", machine: 1, delayMs: 400, forMs: 40_000 }],
+      [0, { type: "slow", machine: 2, delayMs: 10_000, forMs: 40_000 }],
+      [5_000, { type: "command", command: "restart", unit: unit("web1") }],
+    ],
+    tailMs: 60_000,
+  }),
   scenario("a daemon is dead beyond its lease, then back", {
     steps: [[5_000, { type: "kill", machine: 0, downMs: 30_000 }]],
     tailMs: 40_000,

@@ -5,8 +5,10 @@ import { setTimeout as pause } from "node:timers/promises";
 import type { Random } from "../../src/runtime/random.ts";
 import { SeededRandom } from "../../src/runtime/seeded-random.ts";
 import { Lab } from "../support/lab.ts";
-import { lives, overlaps } from "./beats.ts";
-import { drawFaults, type Fault, TTL_SECONDS } from "./faults.ts";
+import { absences } from "./absences.ts";
+import { lives } from "./beats.ts";
+import { drawFaults, TTL_SECONDS } from "./faults.ts";
+import { judge, type Round } from "./judge.ts";
 import { differences, type Sight, type Wanted } from "./observe.ts";
 import { type Command, carryOut, drawCommand } from "./operators.ts";
 import { WORKLOAD } from "./workload.ts";
@@ -19,17 +21,6 @@ export interface ChaosOptions {
   /** Folder for the machines' journals of a run that found something. */
   readonly keepIn: string | undefined;
   readonly say: (line: string) => void;
-}
-
-/** What may have happened to whom between two moments at which all was well. */
-interface Round {
-  readonly name: string;
-  readonly fromMs: number;
-  untilMs: number;
-  readonly faults: readonly Fault[];
-  readonly touched: Set<string>;
-  /** Where units were when it began. */
-  readonly before: Sight;
 }
 
 export interface Outcome {
@@ -128,23 +119,35 @@ class Chaos {
       fromMs: Date.now(),
       untilMs: Number.POSITIVE_INFINITY,
       faults,
+      heldMs: 0,
       touched: new Set(),
       before,
+      after: undefined,
     };
     this.#rounds.push(round);
-    for (const fault of faults) await fault.begin(this.#lab);
     const beganMs = performance.now();
-    const undone: Command[] = [];
-    for (const command of commands)
-      if (!(await this.#command(round, command))) undone.push(command);
-    await pause(Math.max(0, holdMs - (performance.now() - beganMs)));
-    for (const fault of faults) await fault.end(this.#lab);
+    for (const fault of faults) await fault.begin(this.#lab);
+    const hold = async () => {
+      await pause(holdMs);
+      for (const fault of faults) await fault.end(this.#lab);
+      round.heldMs = performance.now() - beganMs;
+    };
+    // Side by side: a command may wait for what the fault keeps from happening.
+    const [undone] = await Promise.all([this.#commandAll(round, commands), hold()]);
     await this.#again(round, undone);
     if (drained !== undefined) await this.#drain(round, drained);
-    const after = await this.#converged(name, this.#options.convergeMs);
+    round.after = await this.#converged(name, this.#options.convergeMs);
     round.untilMs = Date.now();
-    if (after !== undefined) this.#compare(round, after);
-    return after;
+    return round.after;
+  }
+
+  /** One after the other; gives those that were not carried out. */
+  async #commandAll(round: Round, commands: readonly Command[]): Promise<readonly Command[]> {
+    const undone: Command[] = [];
+    for (const command of commands) {
+      if (!(await this.#command(round, command))) undone.push(command);
+    }
+    return undone;
   }
 
   async #command(round: Round, command: Command): Promise<boolean> {
@@ -186,14 +189,14 @@ class Chaos {
   async #converged(name: string, deadlineMs: number): Promise<Sight | undefined> {
     const beganMs = performance.now();
     let last: readonly string[] = [];
-    while (performance.now() - beganMs < deadlineMs) {
+    for (;;) {
+      const tookMs = performance.now() - beganMs;
+      if (tookMs > deadlineMs) break;
       try {
         const { wrong, sight } = await differences(this.#lab, this.#wanted, this.#every, this.#ids);
         if (wrong.length === 0) {
-          this.#convergedMs.push(performance.now() - beganMs);
-          this.#options.say(
-            `${name}: well after ${((performance.now() - beganMs) / 1_000).toFixed(1)} s`,
-          );
+          this.#convergedMs.push(tookMs);
+          this.#options.say(`${name}: well after ${(tookMs / 1_000).toFixed(1)} s`);
           return sight;
         }
         last = wrong;
@@ -209,45 +212,12 @@ class Chaos {
     return undefined;
   }
 
-  /** I4: what nobody touched runs on as the very same process. */
-  #compare(round: Round, after: Sight): void {
-    for (const old of round.before.seen) {
-      if (old.invocation === "" || mayChange(round, old.unit, old.machine)) continue;
-      const now = after.seen.find((one) => one.unit === old.unit && one.machine === old.machine);
-      if (now?.invocation === old.invocation) continue;
-      this.#violations.push(
-        `${round.name}: ${old.unit} on m${old.machine} was ${now === undefined ? "taken away" : "restarted"} without a reason`,
-      );
-    }
-  }
-
   async #judge(minutes: number): Promise<Outcome> {
     const { lives: all, beats } = await lives(this.#lab);
-    const strict = all.filter(({ unit }) => unit.includes("strict"));
-    const doubled = overlaps(strict);
-    let afterFreezeMs = 0;
-    for (const { older, younger, ms } of doubled) {
-      const frozen = this.#rounds.some(
-        (round) =>
-          isWithin(round, younger.firstMs) &&
-          round.faults.some((fault) => fault.frozen.includes(older.machine)),
-      );
-      if (frozen) afterFreezeMs = Math.max(afterFreezeMs, older.lastMs - younger.firstMs);
-      else
-        this.#violations.push(
-          `${older.unit} ran on m${older.machine} and m${younger.machine} for ${Math.round(ms)} ms`,
-        );
-    }
-    for (const life of all.filter(({ isStart }) => isStart)) {
-      const round = this.#rounds.find((one) => isWithin(one, life.firstMs));
-      if (round === undefined || hadReason(round, life.unit, life.machine)) continue;
-      this.#violations.push(
-        `${round.name}: ${life.unit} was started on m${life.machine} without a reason`,
-      );
-    }
+    const { violations, afterFreezeMs } = judge(this.#rounds, all, await absences(this.#lab));
     const worst = Math.max(0, ...this.#convergedMs.slice(1));
     return {
-      violations: this.#violations,
+      violations: [...this.#violations, ...violations],
       summary: [
         `${minutes.toFixed(1)} minutes, ${this.#rounds.length} rounds, ${this.#rounds.flatMap(({ faults }) => faults).length} faults, ${this.#commands} commands`,
         `${WORKLOAD.length} units, ${all.length} processes, ${beats} heartbeats read from ${MACHINES} journals`,
@@ -256,28 +226,4 @@ class Chaos {
       ],
     };
   }
-}
-
-function isWithin(round: Round, atMs: number): boolean {
-  return atMs >= round.fromMs && atMs <= round.untilMs;
-}
-
-/** A unit that was on this machine may have been stopped or started in the round. */
-function mayChange(round: Round, unit: string, machine: number): boolean {
-  if (round.touched.has(unit) || unit === "chaos-tick.service") return true;
-  return round.faults.some(({ excuses }) => {
-    const fenced =
-      excuses.strict === "all" || (excuses.strict !== "none" && excuses.strict.includes(machine));
-    return excuses.machines.includes(machine) || (unit.includes("strict") && fenced);
-  });
-}
-
-/** A start has one where the unit's copies of before had one to change. */
-function hadReason(round: Round, unit: string, machine: number): boolean {
-  const before = round.before.seen.filter((one) => one.unit === unit);
-  const global = unit.includes("global");
-  return [
-    ...before.filter((one) => !global || one.machine === machine).map((one) => one.machine),
-    ...(before.length === 0 ? [machine] : []),
-  ].some((one) => mayChange(round, unit, one));
 }

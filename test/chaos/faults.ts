@@ -5,6 +5,8 @@ import { signalDaemon } from "../support/lab-units.ts";
 import { runOk } from "../support/run.ts";
 
 export const TTL_SECONDS = 10;
+/** Whoever is silent for less has not lost its lease: that was renewed a third of it ago at most, and is renewed again soon after. */
+export const SILENCE_MS = TTL_SECONDS * 500;
 
 /** What a fault may do to units that are well; all else is a violation (I4). */
 export interface Excuses {
@@ -20,8 +22,12 @@ export interface Fault {
   /** Machines that cannot be talked to meanwhile. */
   readonly deaf: readonly number[];
   readonly registryAway: boolean;
+  /** Machines that renew no lease meanwhile. */
+  readonly silent: readonly number[];
   /** Stood still as a whole, beyond its lease. */
   readonly frozen: readonly number[];
+  /** Machines whose daemon has to start anew; they are silent until it is back, which a busy host may delay. */
+  readonly restarted: readonly number[];
   readonly begin: (lab: Lab) => Promise<void>;
   readonly end: (lab: Lab) => Promise<void>;
 }
@@ -29,7 +35,6 @@ export interface Fault {
 type Draw = (about: {
   readonly m: number;
   readonly member: number;
-  readonly long: boolean;
   readonly all: readonly number[];
 }) => Fault;
 
@@ -41,7 +46,9 @@ function fault(name: string, parts: Partial<Fault>): Fault {
     excuses: { machines: [], strict: "none" },
     deaf: [],
     registryAway: false,
+    silent: [],
     frozen: [],
+    restarted: [],
     begin: nothing,
     end: nothing,
     ...parts,
@@ -66,16 +73,26 @@ async function signalAll(lab: Lab, signal: string, machines: readonly number[]):
 }
 
 const ON_MACHINES: readonly Draw[] = [
-  ({ m }) => fault(`kill -9 of the daemon on m${m}`, { begin: (lab) => lab.killDaemon(m) }),
-  ({ m }) => fault(`restart of the daemon on m${m}`, { begin: (lab) => lab.daemon(m, "restart") }),
+  ({ m }) =>
+    fault(`kill -9 of the daemon on m${m}`, {
+      restarted: [m],
+      begin: (lab) => lab.killDaemon(m),
+    }),
+  ({ m }) =>
+    fault(`restart of the daemon on m${m}`, {
+      restarted: [m],
+      begin: (lab) => lab.daemon(m, "restart"),
+    }),
   ({ all }) =>
     fault("kill -9 of all daemons", {
+      restarted: all,
       begin: async (lab) => void (await Promise.all(all.map((one) => lab.killDaemon(one)))),
     }),
-  ({ m, long }) =>
+  ({ m }) =>
     fault(`SIGSTOP of the daemon on m${m}`, {
-      excuses: { machines: long ? [m] : [], strict: [m] },
+      excuses: { machines: [], strict: [m] },
       deaf: [m],
+      silent: [m],
       begin: (lab) => signalDaemon(lab, m, "STOP"),
       end: (lab) => signalAll(lab, "CONT", [m]),
     }),
@@ -93,18 +110,20 @@ const ON_MACHINES: readonly Draw[] = [
       begin: (lab) => lab.poweroff(m),
       end: (lab) => lab.start(m),
     }),
-  ({ m, long }) =>
+  ({ m }) =>
     fault(`m${m} paused`, {
-      excuses: { machines: long ? [m] : [], strict: [m] },
+      excuses: { machines: [], strict: [m] },
       deaf: [m],
+      silent: [m],
       frozen: [m],
       begin: (lab) => lab.pause(m),
       end: (lab) => lab.resume(m),
     }),
-  ({ m, long }) =>
+  ({ m }) =>
     fault(`m${m} cut off`, {
-      excuses: { machines: long ? [m] : [], strict: [m] },
+      excuses: { machines: [], strict: [m] },
       deaf: [m],
+      silent: [m],
       begin: (lab) => lab.partition(m),
       end: (lab) => lab.heal(m),
     }),
@@ -205,7 +224,6 @@ export function drawFaults(
   const about = {
     m: 1 + Math.floor(random.fraction() * machines.length),
     member: 1 + Math.floor(random.fraction() * 3),
-    long,
     all: machines,
   };
   const first = random.fraction() < 0.7 ? ON_MACHINES : ON_ETCD;

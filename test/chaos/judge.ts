@@ -1,0 +1,104 @@
+import type { Absence } from "./absences.ts";
+import { type Life, overlaps } from "./beats.ts";
+import { type Fault, SILENCE_MS } from "./faults.ts";
+import type { Sight } from "./observe.ts";
+
+/** What may have happened to whom between two moments at which all was well. */
+export interface Round {
+  readonly name: string;
+  readonly fromMs: number;
+  untilMs: number;
+  readonly faults: readonly Fault[];
+  /** How long they really lasted. */
+  heldMs: number;
+  readonly touched: Set<string>;
+  /** Where units were when it began, and when all was well again. */
+  readonly before: Sight;
+  after: Sight | undefined;
+}
+
+/** What was done without a reason, and for how long a thawed machine ran a fenced unit beside its successor. */
+export function judge(
+  rounds: readonly Round[],
+  all: readonly Life[],
+  away: readonly Absence[],
+): { readonly violations: readonly string[]; readonly afterFreezeMs: number } {
+  const violations: string[] = [];
+  const judged = rounds.map((round) => ({
+    ...round,
+    away: away.filter(({ fromMs }) => isWithin(round, fromMs)),
+  }));
+  for (const round of judged) violations.push(...changed(round));
+  for (const life of all.filter(({ isStart }) => isStart)) {
+    const round = judged.find((one) => isWithin(one, life.firstMs));
+    if (round === undefined || hadReason(round, life.unit, life.machine)) continue;
+    violations.push(`${round.name}: ${life.unit} was started on m${life.machine} without a reason`);
+  }
+  let afterFreezeMs = 0;
+  for (const { older, younger, ms } of overlaps(all.filter(({ unit }) => isStrict(unit)))) {
+    const isFrozen = rounds.some(
+      (round) =>
+        isWithin(round, younger.firstMs) &&
+        round.faults.some((fault) => fault.frozen.includes(older.machine)),
+    );
+    if (isFrozen) afterFreezeMs = Math.max(afterFreezeMs, older.lastMs - younger.firstMs);
+    else
+      violations.push(
+        `${older.unit} ran on m${older.machine} and m${younger.machine} for ${Math.round(ms)} ms`,
+      );
+  }
+  return { violations, afterFreezeMs };
+}
+
+interface JudgedRound extends Round {
+  /** Absences of daemons that began in it. */
+  readonly away: readonly Absence[];
+}
+
+function isStrict(unit: string): boolean {
+  return unit.includes("strict");
+}
+
+function isWithin(round: Round, atMs: number): boolean {
+  return atMs >= round.fromMs && atMs <= round.untilMs;
+}
+
+/** I4: what nobody touched runs on as the very same process. */
+function changed(round: JudgedRound): readonly string[] {
+  const { before, after, name } = round;
+  if (after === undefined) return [];
+  return before.seen.flatMap((old) => {
+    if (old.invocation === "" || mayChange(round, old.unit, old.machine)) return [];
+    const now = after.seen.find((one) => one.unit === old.unit && one.machine === old.machine);
+    if (now?.invocation === old.invocation) return [];
+    const how = now === undefined ? "taken away" : "restarted";
+    return [`${name}: ${old.unit} on m${old.machine} was ${how} without a reason`];
+  });
+}
+
+/** A unit that was on this machine may have been stopped or started in the round. */
+function mayChange(round: JudgedRound, unit: string, machine: number): boolean {
+  if (round.touched.has(unit) || unit === "chaos-tick.service") return true;
+  return round.faults.some((fault) => {
+    const { machines, strict } = fault.excuses;
+    const away = round.away.filter((one) => one.machine === machine);
+    const isLost =
+      machines.includes(machine) ||
+      (fault.silent.includes(machine) && round.heldMs >= SILENCE_MS) ||
+      (fault.restarted.includes(machine) &&
+        away.some(({ fromMs, untilMs }) => untilMs - fromMs >= SILENCE_MS));
+    if (isLost || !isStrict(unit)) return isLost;
+    if (strict === "all" || (strict !== "none" && strict.includes(machine))) return true;
+    return fault.restarted.includes(machine) && away.some(({ fenceFell }) => fenceFell);
+  });
+}
+
+/** A start has one where the unit's copies of before had one to change. */
+function hadReason(round: JudgedRound, unit: string, machine: number): boolean {
+  const before = round.before.seen.filter((one) => one.unit === unit);
+  const global = unit.includes("global");
+  return [
+    ...before.filter((one) => !global || one.machine === machine).map((one) => one.machine),
+    ...(before.length === 0 ? [machine] : []),
+  ].some((one) => mayChange(round, unit, one));
+}

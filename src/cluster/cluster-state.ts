@@ -26,6 +26,7 @@ import type {
   MoveSpec,
   OperatorSpec,
   PlacementSpec,
+  RosterSpec,
   StateSpec,
   UnitSpec,
   Versioned,
@@ -223,9 +224,14 @@ export class ClusterState {
     this.#machineChanged(machine, machine.presence, dirty);
   }
 
-  #applyRoster(machine: MutableMachine, value: FactValue<object>, dirty: Dirty | undefined): void {
+  #applyRoster(
+    machine: MutableMachine,
+    value: FactValue<RosterSpec>,
+    dirty: Dirty | undefined,
+  ): void {
     const inRoster = value !== undefined;
     machine.rosterRevision = readable(value)?.modRevision ?? 0;
+    machine.lastBootMs = readable(value)?.record.lastBootMs;
     if (machine.inRoster === inRoster) return;
     machine.inRoster = inRoster;
     this.#machineChanged(machine, machine.presence, dirty);

@@ -41,6 +41,8 @@ export interface MachineEntry {
   readonly inRoster: boolean;
   /** Mod revision of the roster record: written when the machine comes (back). */
   readonly rosterRevision: number;
+  /** As the roster says it; undefined where nothing does. */
+  readonly lastBootMs: number | undefined;
   readonly metadata: Metadata;
   readonly assignments: ReadonlyMap<string, Versioned<AssignmentSpec>>;
   readonly states: ReadonlyMap<string, Versioned<StateSpec>>;
@@ -188,6 +190,7 @@ export function emptyMachine(id: string): MutableMachine {
     operator: undefined,
     inRoster: false,
     rosterRevision: 0,
+    lastBootMs: undefined,
     metadata: new Map(),
     assignments: new Map(),
     states: new Map(),

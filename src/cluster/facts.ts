@@ -19,7 +19,7 @@ export type ClusterFact =
   | { readonly kind: "unit"; readonly unit: string; readonly value: FactValue<UnitSpec> }
   | { readonly kind: "file"; readonly manifest: string; readonly value: FactValue<Manifest> }
   | { readonly kind: "machine"; readonly machineId: string; readonly value: FactValue<MachineSpec> }
-  | { readonly kind: "roster"; readonly machineId: string; readonly value: FactValue<object> }
+  | { readonly kind: "roster"; readonly machineId: string; readonly value: FactValue<RosterSpec> }
   | {
       readonly kind: "operator";
       readonly machineId: string;
@@ -49,7 +49,14 @@ export interface UnitSpec {
   readonly global: boolean;
 }
 
+export interface RosterSpec {
+  /** When the machine was present first since it was switched on, by its own clock (Unix milliseconds). */
+  readonly lastBootMs?: number;
+}
+
 export interface MachineSpec {
+  /** Names the daemon that holds the record. */
+  readonly nonce?: string;
   readonly automatic: Readonly<Record<string, string>>;
   readonly metadata: Readonly<Record<string, string>>;
   readonly format: number;

@@ -9,18 +9,21 @@ import {
   type PresenceNow,
   trackAbsences,
 } from "../cluster/presence.ts";
+import { type SwitchingOn, switchingOnUntilMs } from "./switching-on.ts";
 
 /** The leader's view of who is away since when, and who of them is given up. */
 export class LossTracker {
   readonly #rules: Omit<LossRules, "graceUntilMs">;
+  readonly #leader: Omit<SwitchingOn, "now">;
   #graceUntilMs = Number.NEGATIVE_INFINITY;
   #bootGraceUntilMs = Number.NEGATIVE_INFINITY;
   readonly #heldUntilMs = new Map<string, number>();
   #absences: Absences | undefined;
   #judgement: LossJudgement = NOTHING_LOST;
 
-  constructor(rules: Omit<LossRules, "graceUntilMs">) {
+  constructor(rules: Omit<LossRules, "graceUntilMs">, leader: Omit<SwitchingOn, "now">) {
     this.#rules = rules;
+    this.#leader = leader;
   }
 
   get judgement(): LossJudgement {
@@ -32,17 +35,22 @@ export class LossTracker {
     this.#graceUntilMs = Math.max(this.#graceUntilMs, graceUntilMs);
   }
 
-  /** The cluster is being switched on: until then no absence counts, or until every machine has been there. */
+  /** Nobody else is there: until then no absence counts, or until every machine has been there. */
   holdUntilAllPresent(graceUntilMs: number): void {
     this.#bootGraceUntilMs = graceUntilMs;
   }
 
   /** Looks again; gives the machines of which something else is to be believed now. */
-  update(cluster: ClusterState, nowMs: number): readonly string[] {
-    const now = presenceNow(cluster);
-    if (now.absent.size === 0) this.#bootGraceUntilMs = Number.NEGATIVE_INFINITY;
-    this.#absences = trackAbsences(this.#absences, now, nowMs);
-    const graceUntilMs = Math.max(this.#graceUntilMs, this.#bootGraceUntilMs);
+  update(cluster: ClusterState, now: SwitchingOn["now"]): readonly string[] {
+    const nowMs = now.monotonicMs;
+    const presence = presenceNow(cluster);
+    if (presence.absent.size === 0) this.#bootGraceUntilMs = Number.NEGATIVE_INFINITY;
+    this.#absences = trackAbsences(this.#absences, presence, nowMs);
+    const graceUntilMs = Math.max(
+      this.#graceUntilMs,
+      this.#bootGraceUntilMs,
+      switchingOnUntilMs(cluster, { ...this.#leader, now }),
+    );
     const before = this.#judgement;
     const after = judgeLosses(this.#absences, {
       nowMs,

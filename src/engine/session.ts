@@ -50,8 +50,12 @@ export class LeaderSession {
 
   constructor(options: SessionOptions) {
     this.#options = options;
-    const { tuning } = options;
-    this.#losses = new LossTracker(tuning.loss);
+    const { tuning, clock } = options;
+    this.#losses = new LossTracker(tuning.loss, {
+      ...options,
+      leadsSinceMs: clock.monotonicMs(),
+      bootGraceMs: tuning.bootGraceMs,
+    });
     this.#chores = new Chores(options);
   }
 
@@ -173,7 +177,8 @@ export class LeaderSession {
     const dueMs = this.#losses.judgement.againAtMs;
     if (this.#lossesDue || this.#dirty.machines.size > 0 || (dueMs ?? nowMs + 1) <= nowMs) {
       this.#lossesDue = false;
-      for (const id of this.#losses.update(cluster, nowMs)) this.#dirty.machines.add(id);
+      const now = { monotonicMs: nowMs, wallMs: this.#options.clock.wallMs() };
+      for (const id of this.#losses.update(cluster, now)) this.#dirty.machines.add(id);
     }
     for (const [unit, atMs] of this.#again) {
       if (atMs > nowMs) continue;

@@ -66,7 +66,7 @@ export const machineRecord = v.looseObject({
 });
 export type MachineRecord = v.InferOutput<typeof machineRecord>;
 
-/** `roster/<id>`: machines known although away. Times are Unix milliseconds, for people only. */
+/** `roster/<id>`: machines known although away. Times are Unix milliseconds of the machine's own clock: for people, and to tell when a cluster is being switched on. */
 export const rosterRecord = v.looseObject({
   firstSeenMs: v.number(),
   lastBootMs: v.number(),

@@ -11,6 +11,8 @@ import { manifestHash } from "../../src/units/manifest.ts";
 
 export const keys = makeKeys();
 const TTL_MS = 9_000;
+/** Of every daemon. */
+const NONCE = "n";
 
 interface Running {
   readonly stop: () => Promise<void>;
@@ -25,6 +27,7 @@ export class EngineFixture {
   readonly errors: string[] = [];
   readonly #running: Running[] = [];
   readonly #leases = new Map<string, string>();
+  readonly #bootMs = new Map<string, number>();
   readonly #logger: Logger = {
     ...silentLogger,
     error: (event, fields) => this.errors.push(`${event} ${JSON.stringify(fields)}`),
@@ -61,7 +64,7 @@ export class EngineFixture {
       random: this.random,
       logger: this.#logger,
       machineId,
-      nonce: this.random.id(),
+      nonce: NONCE,
       format: options.format ?? 1,
       expected: { clusterId: options.clusterId ?? this.#clusterId, storeId: this.#storeId },
       ...(options.registryLostMs === undefined ? {} : { registryLostMs: options.registryLostMs }),
@@ -102,15 +105,16 @@ export class EngineFixture {
     });
   }
 
-  /** The machine comes, or says something new; its keys hang on a lease that lasts until `die`. */
+  /** The machine boots, or says something new; its keys hang on a lease that lasts until `die`. */
   async machine(id: string, spec: object = {}): Promise<void> {
     let leaseId = this.#leases.get(id);
     if (leaseId === undefined) {
       leaseId = (await this.store.grantLease(3_600_000)).leaseId;
       this.#leases.set(id, leaseId);
+      this.#bootMs.set(id, this.clock.wallMs());
     }
     const record = {
-      nonce: "n",
+      nonce: NONCE,
       bootId: "b",
       leaseId,
       ttlMs: TTL_MS,
@@ -123,7 +127,8 @@ export class EngineFixture {
       leaving: false,
       ...spec,
     };
-    await this.put(keys.roster(id), { firstSeenMs: 0, lastBootMs: 0, bootId: "b", address: "" });
+    const lastBootMs = this.#bootMs.get(id);
+    await this.put(keys.roster(id), { firstSeenMs: 0, lastBootMs, bootId: "b", address: "" });
     await this.put(keys.machine(id), record, leaseId);
   }
 

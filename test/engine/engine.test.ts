@@ -101,6 +101,65 @@ describe("runEngine()", () => {
     assert.equal(await f.read(keys.blocked("b.service")), undefined);
   });
 
+  describe("after all machines were off", () => {
+    /** Three machines, up for long; all go off, and these are on again when an engine takes the lead on the first. */
+    async function switchOn(...ids: readonly [string, ...string[]]): Promise<void> {
+      const first = f.engine("m1");
+      await f.machines("m1", "m2", "m3");
+      for (let n = 1; n <= 3; n += 1) await f.unit(`u${n}.service`);
+      await f.clock.advance(100_000);
+      assert.equal(await f.placedOn("u3.service"), "m3");
+      await first.stop();
+      for (const id of ["m1", "m2", "m3"]) await f.die(id);
+      await f.machines(...ids);
+      f.engine(ids[0]);
+    }
+
+    test("waits for one that boots more slowly than the others", async () => {
+      await switchOn("m1", "m2");
+      await f.clock.advance(50_000);
+      assert.equal(await f.placedOn("u3.service"), "m3");
+      const blocked = await f.read(keys.blocked("u3.service"));
+      assert.match(JSON.stringify(blocked), /"loss-held".*"boot-grace"/);
+      await f.machine("m3");
+      await f.clock.advance(100_000);
+      assert.equal(await f.placedOn("u3.service"), "m3");
+      await f.die("m3");
+      await f.clock.advance(1_000);
+      assert.notEqual(await f.placedOn("u3.service"), "m3");
+    });
+
+    test("gives up who has not come within the boot grace", async () => {
+      await switchOn("m1", "m2");
+      await f.clock.advance(61_000);
+      assert.notEqual(await f.placedOn("u3.service"), "m3");
+    });
+
+    test("gives up at once who has been back", async () => {
+      await switchOn("m1", "m2", "m3");
+      await f.clock.advance(1_000);
+      await f.die("m3");
+      await f.clock.advance(1_000);
+      assert.notEqual(await f.placedOn("u3.service"), "m3");
+    });
+  });
+
+  test("on a machine that has just booted alone, gives up who is lost after one ttl", async () => {
+    const first = f.engine("m2");
+    await f.machines("m1", "m2", "m3");
+    for (let n = 1; n <= 3; n += 1) await f.unit(`u${n}.service`);
+    await f.clock.advance(100_000);
+    await f.die("m1");
+    await f.machine("m1");
+    f.engine("m1");
+    await first.stop();
+    await f.die("m3");
+    await f.clock.advance(5_000);
+    assert.equal(await f.placedOn("u3.service"), "m3");
+    await f.clock.advance(5_000);
+    assert.notEqual(await f.placedOn("u3.service"), "m3");
+  });
+
   test("gives nobody up when its own machine has just been without the registry", async () => {
     const first = f.engine("m1");
     await f.machines("m1", "m2", "m3");

@@ -14,12 +14,14 @@ interface Program {
   readonly entry: string;
   /** Of V8, as for the daemon's unit: heaps that stay small. */
   readonly nodeFlags: readonly string[];
+  /** Its modules run when it is built, and a start loads the memory they left: for what people wait for. */
+  readonly snapshot?: boolean;
 }
 
 const SMALL_HEAP = ["--max-semi-space-size=1", "--optimize-for-size", "--v8-pool-size=1"];
 
 const PROGRAMS: readonly Program[] = [
-  { name: "fleetctl-ts", entry: "src/cli/main.ts", nodeFlags: [] },
+  { name: "fleetctl-ts", entry: "src/cli/main.ts", nodeFlags: [], snapshot: true },
   {
     name: "fleetd-ts",
     entry: "src/daemon/main.ts",
@@ -29,8 +31,20 @@ const PROGRAMS: readonly Program[] = [
   { name: "fleet-ambassador", entry: "src/ambassador/main.ts", nodeFlags: [] },
 ];
 
+/** Node's modules are loaded when something of theirs is first used. TLS takes as long as a whole start does, and not all of them can be in a snapshot. */
+const LAZY_REQUIRE = `var require = (id) => {
+  if (!id.startsWith("node:")) return process.getBuiltinModule(id);
+  const load = () => process.getBuiltinModule(id);
+  const lazy = new Proxy(() => {}, {
+    get: (_, name) => load()[name],
+    apply: (_, self, values) => Reflect.apply(load(), self, values),
+    getPrototypeOf: () => lazy,
+  });
+  return lazy;
+};`;
+
 /** Everything a program may need is in its file, read and compiled when it is first used. */
-async function bundle({ name, entry }: Program): Promise<string> {
+async function bundle({ name, entry, snapshot }: Program): Promise<string> {
   const outfile = join(DIST, `${name}.cjs`);
   await build({
     entryPoints: [join(PROJECT, entry)],
@@ -46,17 +60,18 @@ async function bundle({ name, entry }: Program): Promise<string> {
     loader: { ".node": "empty" },
     logLevel: "warning",
     plugins: [embedEtcdProtocol],
+    ...(snapshot === true ? { banner: { js: LAZY_REQUIRE } } : {}),
   });
   return outfile;
 }
 
-function makeExecutable({ name, nodeFlags }: Program, main: string): void {
+function makeExecutable({ name, nodeFlags, snapshot = false }: Program, main: string): void {
   const config = join(DIST, `${name}.sea.json`);
   const settings = {
     main,
     output: join(DIST, name),
     disableExperimentalSEAWarning: true,
-    useCodeCache: true,
+    ...(snapshot ? { useSnapshot: true } : { useCodeCache: true }),
     // What a thread of its own runs: fleet-ambassador has some.
     assets: { main },
     execArgv: nodeFlags,

@@ -1,5 +1,5 @@
 import type { CommandSpec } from "./command-spec.ts";
-import { JOURNAL_FORMATS } from "./journal-entry.ts";
+import { JOURNAL_FORMATS } from "./journal-formats.ts";
 import type { OptionSpec } from "./options.ts";
 
 const NO_BLOCK: OptionSpec = { flags: "--no-block", description: "do not wait" };

@@ -1,5 +1,5 @@
 import { constants } from "node:os";
-import { JOURNAL_FORMATS } from "./journal-entry.ts";
+import { JOURNAL_FORMATS } from "./journal-formats.ts";
 
 /** What a shell completes a word from. */
 export interface CompletionWord {

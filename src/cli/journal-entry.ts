@@ -1,23 +1,7 @@
+import type { JournalFormat } from "./journal-formats.ts";
+
 /** An entry of journald as JSON: fields are text, bytes where they are not UTF-8, or lists of those. */
 export type JournalEntry = Readonly<Record<string, unknown>>;
-
-export const JOURNAL_FORMATS = [
-  "short",
-  "short-full",
-  "short-iso",
-  "short-iso-precise",
-  "short-precise",
-  "short-monotonic",
-  "short-unix",
-  "with-unit",
-  "cat",
-  "verbose",
-  "json",
-  "json-pretty",
-  "json-sse",
-] as const;
-
-export type JournalFormat = (typeof JOURNAL_FORMATS)[number];
 
 /** Fields that all formats but those that print everything get along with. */
 export const BRIEF_FIELDS = [

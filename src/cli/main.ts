@@ -1,35 +1,43 @@
 #!/usr/bin/env node
 import { once } from "node:events";
 import { open } from "node:fs/promises";
+import { startupSnapshot } from "node:v8";
 import { systemClock } from "../runtime/system-clock.ts";
-import { runCommandLine } from "./program.ts";
+import { prepareCommandLine } from "./program.ts";
 
 const OUT_BYTES_MAX = 1024 * 1024;
 
-// The reader went away (`| head`): nobody is left to write to.
-process.stdout.on("error", (error: Error & { code?: string }) => {
-  process.exit(error.code === "EPIPE" ? 0 : 1);
-});
+const runCommandLine = prepareCommandLine();
 
-// No top-level await: the single executable is not a module.
-void runCommandLine(process.argv.slice(2), {
-  clock: systemClock,
-  environment: process.env,
-  writeOut: (text) => process.stdout.write(text),
-  drained: async () => {
-    if (process.stdout.writableLength > OUT_BYTES_MAX) await once(process.stdout, "drain");
-  },
-  writeError: (text) => process.stderr.write(text),
-  width: process.stdout.isTTY && process.stderr.isTTY ? process.stderr.columns : undefined,
-  readIn,
-  pipeIn: (socket) => process.stdin.pipe(socket),
-  ask,
-  openRemote: async (settings) => (await import("./ssh2-remote.ts")).openSsh2Remote(settings),
-  signal: new AbortController().signal,
-}).then((exit) => {
-  // Whatever a command that ran out of time still waits for; all that was written goes out first.
-  process.stdout.write("", () => process.exit(exit));
-});
+// In the single executable all that is above has run when it was built, and its memory is loaded as it was then.
+if (startupSnapshot.isBuildingSnapshot()) startupSnapshot.setDeserializeMainFunction(main);
+else main();
+
+function main(): void {
+  // The reader went away (`| head`): nobody is left to write to.
+  process.stdout.on("error", (error: Error & { code?: string }) => {
+    process.exit(error.code === "EPIPE" ? 0 : 1);
+  });
+
+  void runCommandLine(process.argv.slice(2), {
+    clock: systemClock,
+    environment: process.env,
+    writeOut: (text) => process.stdout.write(text),
+    drained: async () => {
+      if (process.stdout.writableLength > OUT_BYTES_MAX) await once(process.stdout, "drain");
+    },
+    writeError: (text) => process.stderr.write(text),
+    width: process.stdout.isTTY && process.stderr.isTTY ? process.stderr.columns : undefined,
+    readIn,
+    pipeIn: (socket) => process.stdin.pipe(socket),
+    ask,
+    openRemote: async (settings) => (await import("./ssh2-remote.ts")).openSsh2Remote(settings),
+    signal: new AbortController().signal,
+  }).then((exit) => {
+    // Whatever a command that ran out of time still waits for; all that was written goes out first.
+    process.stdout.write("", () => process.exit(exit));
+  });
+}
 
 async function readIn(): Promise<string> {
   const chunks: Buffer[] = [];

@@ -17,26 +17,46 @@ const EXIT_OF_ERROR: Readonly<Record<string, number>> = {
 
 const DEFAULTS: GlobalOptions = { endpoint: "unix:///run/fleet.sock", requestTimeout: 3 };
 
-/** Runs a command line (without the two words of the process) and gives back its exit status. */
-export async function runCommandLine(args: readonly string[], terminal: Terminal): Promise<number> {
-  let exit = EXIT_DONE;
-  const program = makeProgram(terminal, (code) => {
-    exit = code;
-  });
-  try {
-    const words = normalise(args, program);
-    if (words.length === 0) program.outputHelp();
-    else await program.parseAsync(words, { from: "user" });
-    return exit;
-  } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_DONE : EXIT_USAGE;
-    if (!isFleetError(error)) throw error;
-    terminal.writeError(`${error.message}\n`);
-    return EXIT_OF_ERROR[error.code] ?? EXIT_FAILED;
+/** Runs a command line (without the two words of the process), once, and gives back its exit status. */
+export type CommandLine = (args: readonly string[], terminal: Terminal) => Promise<number>;
+
+/** Puts all commands and options together, which takes as long as most commands do. */
+export function prepareCommandLine(): CommandLine {
+  const run = new Run();
+  const program = makeProgram(run);
+  return async (args, terminal) => {
+    run.begin(terminal);
+    try {
+      const words = normalise(args, program);
+      if (words.length === 0) program.outputHelp();
+      else await program.parseAsync(words, { from: "user" });
+      return run.exit;
+    } catch (error) {
+      if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_DONE : EXIT_USAGE;
+      if (!isFleetError(error)) throw error;
+      terminal.writeError(`${error.message}\n`);
+      return EXIT_OF_ERROR[error.code] ?? EXIT_FAILED;
+    }
+  };
+}
+
+/** What commands learn when one of them runs. */
+class Run {
+  exit = EXIT_DONE;
+  #terminal: Terminal | undefined;
+
+  begin(terminal: Terminal): void {
+    if (this.#terminal !== undefined) throw new TypeError("a command line runs once");
+    this.#terminal = terminal;
+  }
+
+  get terminal(): Terminal {
+    if (this.#terminal === undefined) throw new TypeError("the command line does not run yet");
+    return this.#terminal;
   }
 }
 
-function makeProgram(terminal: Terminal, onExit: (code: number) => void): Command {
+function makeProgram(run: Run): Command {
   const program = new Command("fleetctl-ts")
     .description("Runs systemd units on many machines as if they were one.")
     .usage("[global options] <command> [options] [arguments]")
@@ -45,27 +65,27 @@ function makeProgram(terminal: Terminal, onExit: (code: number) => void): Comman
     .showHelpAfterError("Run 'fleetctl-ts --help' for usage.")
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({
-      writeOut: terminal.writeOut,
-      writeErr: terminal.writeError,
+      writeOut: (text) => run.terminal.writeOut(text),
+      writeErr: (text) => run.terminal.writeError(text),
       outputError: (text, write) => write(text.replace(/^error:/, "Error:")),
     })
     .hook("preAction", (_, command) => {
-      applyEnvironment(program, terminal.environment);
-      applyEnvironment(command, terminal.environment);
+      applyEnvironment(program, run.terminal.environment);
+      applyEnvironment(command, run.terminal.environment);
     })
     .exitOverride();
   for (const option of GLOBAL_OPTIONS) program.addOption(makeOption(option));
   for (const [name, value] of Object.entries(DEFAULTS)) {
     program.setOptionValueWithSource(name, value, "default");
   }
-  for (const spec of COMMANDS) addCommand({ program, spec, terminal, onExit });
+  for (const spec of COMMANDS) addCommand({ program, spec, run });
   program
     .command("version")
     .summary("Print the version")
     .addOption(new Option("-o, --output <format>", "how to print").choices(["text", "json"]))
     .action(({ output }: CommandOptions) => {
       const text = `fleetctl-ts version ${VERSION}`;
-      terminal.writeOut(`${output === "json" ? JSON.stringify({ version: VERSION }) : text}\n`);
+      run.terminal.writeOut(`${output === "json" ? JSON.stringify({ version: VERSION }) : text}\n`);
     });
   return program;
 }
@@ -73,10 +93,9 @@ function makeProgram(terminal: Terminal, onExit: (code: number) => void): Comman
 function addCommand(options: {
   readonly program: Command;
   readonly spec: CommandSpec;
-  readonly terminal: Terminal;
-  readonly onExit: (code: number) => void;
+  readonly run: Run;
 }): void {
-  const { program, spec, terminal } = options;
+  const { program, spec, run } = options;
   const name = spec.args === undefined ? spec.name : `${spec.name} ${spec.args}`;
   const command = program
     .command(name, { hidden: spec.hidden === true })
@@ -87,18 +106,17 @@ function addCommand(options: {
     command.addOption(makeOption(option));
   }
   command.action(async () => {
-    const [{ openContext }, run] = await Promise.all([import("./make-context.ts"), spec.load()]);
+    const [{ openContext }, work] = await Promise.all([import("./make-context.ts"), spec.load()]);
     const globals = renamed(program.opts());
     refuseUnsupported(globals);
     const given = command.opts<CommandOptions>();
     const { wait, ...settings } = given;
     const commandOptions = wait === true ? { ...settings, block: true } : settings;
-    const { context, close } = openContext(globals, terminal, given.output === "json");
+    const { context, close } = openContext(globals, run.terminal, given.output === "json");
     const waits = (spec.options ?? []).some(({ flags }) => flags.startsWith("--timeout"));
     try {
-      const work = run(context, command.args, commandOptions);
-      const exit = waits ? await work : await within(context.clock, given.timeout, work);
-      options.onExit(exit);
+      const done = work(context, command.args, commandOptions);
+      run.exit = waits ? await done : await within(context.clock, given.timeout, done);
     } finally {
       await close();
     }

@@ -1,4 +1,4 @@
-import { runCommandLine } from "../../src/cli/program.ts";
+import { prepareCommandLine } from "../../src/cli/program.ts";
 import { openSsh2Remote } from "../../src/cli/ssh2-remote.ts";
 import type { Terminal } from "../../src/cli/terminal.ts";
 import { systemClock } from "../../src/runtime/system-clock.ts";
@@ -17,7 +17,7 @@ export async function runCli(
 ): Promise<CliResult> {
   let out = "";
   let err = "";
-  const exit = await runCommandLine(args, {
+  const exit = await prepareCommandLine()(args, {
     clock: systemClock,
     environment,
     writeOut: (text) => {

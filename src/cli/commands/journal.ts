@@ -6,13 +6,12 @@ import {
   BRIEF_FIELDS,
   field,
   formatEntry,
-  JOURNAL_FORMATS,
-  type JournalFormat,
   printsAllFields,
   realtimeUs,
   unitOfEntry,
 } from "../journal-entry.ts";
 import { Follower, type Line, type Seen, sourceKey, UNITS_PER_REQUEST } from "../journal-follow.ts";
+import { JOURNAL_FORMATS, type JournalFormat } from "../journal-formats.ts";
 import { mergeOrdered } from "../journal-merge.ts";
 import { type JournalEvent, readJournal } from "../journal-source.ts";
 import { findTargets, presentIds, type UnitTarget } from "../journal-targets.ts";

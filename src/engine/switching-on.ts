@@ -16,27 +16,31 @@ const SELF_RECHECK_MS = 1_000;
 
 /**
  * Until when (monotonic) no absence counts because the whole cluster is being switched on, and not all machines boot equally fast; in the past where it is not.
- * It is while the leader's machine has just booted, nobody else is known to have been up for longer, and somebody who had units has not been seen since.
+ * It is while the leader's machine has just booted, nobody else is known to have been up for longer, and somebody who has units has not been seen since.
  */
 export function switchingOnUntilMs(cluster: ClusterState, options: SwitchingOn): number {
   const { machineId, nonce, leadsSinceMs, bootGraceMs, now } = options;
-  const hasJustBooted = ({ lastBootMs }: MachineEntry) =>
-    lastBootMs !== undefined && Math.abs(now.wallMs - lastBootMs) < bootGraceMs;
-  let isSomebodyMissing = false;
-  let isSomebodyOlder = false;
-  for (const id of cluster.machineIds) {
-    const machine = cluster.machine(id);
-    if (machine === undefined || id === machineId || hasJustBooted(machine)) continue;
-    if (isPresent(machine)) isSomebodyOlder = true;
-    else if (machine.placed.size > 0) isSomebodyMissing = true;
-  }
-  if (!isSomebodyMissing) return Number.NEGATIVE_INFINITY;
+  const machines = cluster.machineIds.flatMap((id) => cluster.machine(id) ?? []);
+  const absent = machines.filter((machine) => !isPresent(machine) && machine.placed.size > 0);
   const self = cluster.machine(machineId);
   // Its record of the last boot has to end first, and those of others are as old: they tell nothing.
   if (self?.presence?.record.nonce !== nonce) {
+    if (absent.length === 0) return Number.NEGATIVE_INFINITY;
     return Math.min(leadsSinceMs + bootGraceMs, now.monotonicMs + SELF_RECHECK_MS);
   }
-  if (self.lastBootMs === undefined || !hasJustBooted(self)) return Number.NEGATIVE_INFINITY;
+  const hasJustBooted = ({ lastBootMs }: MachineEntry) =>
+    lastBootMs !== undefined && Math.abs(now.wallMs - lastBootMs) < bootGraceMs;
+  const { lastBootMs } = self;
+  if (lastBootMs === undefined || !hasJustBooted(self)) return Number.NEGATIVE_INFINITY;
+  if (absent.every((machine) => wasSeenSince(machine, self.rosterRevision)))
+    return Number.NEGATIVE_INFINITY;
+  const isSomebodyOlder = machines.some((machine) => isPresent(machine) && !hasJustBooted(machine));
   const forMs = isSomebodyOlder ? (self.presence.record.ttlMs ?? 0) : bootGraceMs;
-  return now.monotonicMs + self.lastBootMs + forMs - now.wallMs;
+  return now.monotonicMs + lastBootMs + forMs - now.wallMs;
+}
+
+/** It has come, or was given a unit, after that revision. */
+function wasSeenSince({ rosterRevision, assignments }: MachineEntry, revision: number): boolean {
+  if (rosterRevision > revision) return true;
+  return [...assignments.values()].some(({ createRevision }) => createRevision > revision);
 }

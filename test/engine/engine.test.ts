@@ -144,6 +144,18 @@ describe("runEngine()", () => {
     });
   });
 
+  test("in a cluster that has just been set up, gives up at once who was given units", async () => {
+    const first = f.engine("m3");
+    await f.machines("m1", "m2", "m3");
+    for (let n = 1; n <= 3; n += 1) await f.unit(`u${n}.service`);
+    await f.clock.advance(1_000);
+    await first.stop();
+    await f.die("m1");
+    f.engine("m3");
+    await f.clock.advance(1_000);
+    assert.notEqual(await f.placedOn("u1.service"), "m1");
+  });
+
   test("on a machine that has just booted alone, gives up who is lost after one ttl", async () => {
     const first = f.engine("m2");
     await f.machines("m1", "m2", "m3");

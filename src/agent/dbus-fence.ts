@@ -1,4 +1,12 @@
-import { mkdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { type Clock, sleep } from "../runtime/clock.ts";
 import { attempt, readText } from "./dbus-disk.ts";
@@ -26,6 +34,8 @@ const FALLEN_FILE = "fallen";
 /** Units that the check has refused. */
 const REFUSED = "refused";
 const FALL_RECHECK_MS = 50;
+/** Room for the note of one unit: its name has at most 255. */
+const NOTE_BYTES = 320;
 
 /** Exit status 1 of an ExecCondition= command: the unit is not started, and has not failed. */
 const CHECK_SCRIPT = `# Lets a unit with Fencing=strict start only while its machine's lease is sure to last.
@@ -34,8 +44,8 @@ read -r now _ </proc/uptime && read -r until <"\${0%/*}/${UNTIL_FILE}" && [ "\${
 exit 1
 `;
 /** A file: in a transient unit's own command a "$" does not survive that systemd reads its units anew. */
-const FALL_SCRIPT = `# Notes which of the units are about to be stopped.
-exec systemctl show --property=Id --property=ActiveState -- "$@" >"\${0%/*}/${FALLEN_FILE}"
+const FALL_SCRIPT = `# Notes which of the units are about to be stopped, in room that the file has already: the disk may be full.
+exec systemctl show --property=Id --property=ActiveState -- "$@" 1<>"\${0%/*}/${FALLEN_FILE}"
 `;
 
 /** Section of the drop-in of a fenced unit. The "+" keeps the unit's own sandbox and user from the check. */
@@ -73,6 +83,7 @@ export class DbusFence {
 
   async set(fence: Fence, signal?: AbortSignal): Promise<void> {
     if (this.#isOverdue()) await this.#fall(signal);
+    this.#makeRoom(fence.units.length * NOTE_BYTES);
     const name = fence.units.length === 0 ? undefined : this.#nextName();
     // The system is stopping: systemd stops the units itself, starts none, and the fence that there is falls earlier than it had to.
     if (name !== undefined && !(await this.#arm(name, fence, signal))) return;
@@ -99,7 +110,16 @@ export class DbusFence {
   }
 
   forgetFallen(): void {
-    attempt(() => unlinkSync(join(this.#options.directory, FALLEN_FILE)));
+    const path = join(this.#options.directory, FALLEN_FILE);
+    const blank = "\n".repeat(statSync(path, { throwIfNoEntry: false })?.size ?? 0);
+    if (blank !== "") attempt(() => writeFileSync(path, blank, { flag: "r+" }));
+  }
+
+  /** Without it a fall may go unnoticed, but a fence is better than none. */
+  #makeRoom(bytes: number): void {
+    const path = join(this.#options.directory, FALLEN_FILE);
+    const lacking = bytes - (statSync(path, { throwIfNoEntry: false })?.size ?? 0);
+    if (lacking > 0) attempt(() => appendFileSync(path, "\n".repeat(lacking)));
   }
 
   /** False where nothing can be started any more. */

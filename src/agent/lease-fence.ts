@@ -53,11 +53,7 @@ export class LeaseFence {
 
   /** The lease was renewed, or units have come or gone. */
   async pass(signal: AbortSignal): Promise<undefined> {
-    const { clock } = this.#options;
-    const isOver = this.#armed !== undefined && this.#armed.stopAtMs <= clock.monotonicMs();
     await this.#inTurn(signal);
-    // systemd was out of reach for so long that a lease which did last could not be made known to it.
-    if (isOver) await this.#noteFallen();
   }
 
   /** Puts the fence around a unit that is about to be written or started. Throws, to be tried again, when the lease is about to end. */
@@ -90,7 +86,7 @@ export class LeaseFence {
   }
 
   async #arm(signal: AbortSignal): Promise<void> {
-    const { systemd } = this.#options;
+    const { systemd, clock } = this.#options;
     const lease = this.#lease;
     const fenced = this.#fenced();
     if (lease === undefined || (fenced.size === 0 && this.#armed === undefined)) return;
@@ -109,8 +105,11 @@ export class LeaseFence {
     };
     const names = units.join(" ");
     if (this.#armed?.units === names && this.#armed.stopAtMs === fence.stopAtMs) return;
+    const isOver = this.#armed !== undefined && this.#armed.stopAtMs <= clock.monotonicMs();
     await systemd.fence(fence, signal);
     this.#armed = { units: names, stopAtMs: fence.stopAtMs };
+    // systemd was out of reach for so long that a lease which did last could not be made known to it.
+    if (isOver) await this.#noteFallen();
   }
 
   #fenced(): ReadonlyMap<string, Fencing> {

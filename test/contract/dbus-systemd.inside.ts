@@ -15,8 +15,9 @@ import {
 
 /** Runs inside a lab machine only: it fills disks, stops the bus and makes units of the host. dbus-systemd.real.test.ts starts it there. */
 
-const UNITS = "/run/fleet-contract-units";
-const FENCE = "/run/fleet-contract-fence";
+const DISK = "/run/fleet-contract";
+const UNITS = `${DISK}/units`;
+const FENCE = `${DISK}/fence`;
 const HOST_UNITS = "/etc/systemd/system";
 /** Room for the units of a test, and soon full. */
 const DISK_BYTES = 4 * 1024 * 1024;
@@ -77,8 +78,8 @@ async function removeHostUnits(): Promise<void> {
 async function openFixture(): Promise<SystemdFixture> {
   await rm(MARKERS, { recursive: true, force: true });
   await mkdir(MARKERS, { recursive: true });
-  await mkdir(UNITS, { recursive: true });
-  await run("mount", "-t", "tmpfs", "-o", `size=${DISK_BYTES}`, "contract", UNITS);
+  await mkdir(DISK, { recursive: true });
+  await run("mount", "-t", "tmpfs", "-o", `size=${DISK_BYTES}`, "contract", DISK);
   let systemd = await open();
   return {
     systemd,
@@ -117,7 +118,7 @@ async function openFixture(): Promise<SystemdFixture> {
       await run("systemctl", "start", "dbus.socket", "dbus.service");
     },
     fillDisk: async () => {
-      const filler = `${UNITS}/filler`;
+      const filler = `${DISK}/filler`;
       await writeFile(filler, Buffer.alloc(DISK_BYTES)).catch(() => {});
       return () => rm(filler);
     },
@@ -138,7 +139,7 @@ async function cleanUp(): Promise<void> {
   await last.forgetFallen();
   await last.close();
   await removeHostUnits();
-  await run("umount", UNITS);
+  await run("umount", DISK);
 }
 
 describeSystemdContract("D-Bus", openFixture);

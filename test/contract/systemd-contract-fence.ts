@@ -93,6 +93,19 @@ export function checkFence(check: Check): void {
     assert.deepEqual(await systemd.fallen(), [unit]);
   });
 
+  check("a fence that falls while the disk is full is heard of as well", async (fixture) => {
+    const { systemd } = fixture;
+    await install(systemd, fenced());
+    await fenceIn(fixture, 2_500);
+    await settled(fixture, systemd.start(UNIT));
+    const free = await fixture.fillDisk();
+    await untilActive(fixture, "inactive");
+    await free();
+    assert.deepEqual(await systemd.fallen(), [UNIT]);
+    await systemd.forgetFallen();
+    assert.deepEqual(await systemd.fallen(), []);
+  });
+
   check("a later fence takes the place of the one before", async (fixture) => {
     const { systemd } = fixture;
     await install(systemd, fenced());

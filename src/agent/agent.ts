@@ -135,6 +135,10 @@ export class Agent {
       clock,
       machineId,
       stateOf: (unit) => this.#stateOf(unit),
+      isPassing: (unit, { current, start, error }) =>
+        error === undefined &&
+        (start?.outcome === "pending" ||
+          (current === "launched") !== (this.#assignments.get(unit)?.target === "launched")),
     });
     this.#fence = new LeaseFence({
       clock,
@@ -214,7 +218,7 @@ export class Agent {
   }
 
   get heldCount(): number {
-    return this.#holdings.units().length;
+    return this.#holdings.count;
   }
 
   /**

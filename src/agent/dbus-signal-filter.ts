@@ -55,17 +55,15 @@ export class SignalFilter extends Duplex {
 
   override _read(): void {}
 
+  /** What is written in one go leaves in one go: each write wakes the bus, and the bus systemd. */
   override _write(chunk: Buffer, _: BufferEncoding, done: (error?: Error | null) => void): void {
     this.#resume();
-    this.#socket.write(chunk, done);
-  }
-
-  override _writev(
-    items: { readonly chunk: Buffer }[],
-    done: (error?: Error | null) => void,
-  ): void {
-    this.#resume();
-    this.#socket.write(Buffer.concat(items.map((item) => item.chunk)), done);
+    if (this.#socket.writableCorked === 0) {
+      this.#socket.cork();
+      setImmediate(() => this.#socket.uncork());
+    }
+    this.#socket.write(chunk);
+    done();
   }
 
   override _final(done: (error?: Error | null) => void): void {

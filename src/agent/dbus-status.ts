@@ -18,7 +18,8 @@ const RESULT_INTERFACES: Readonly<Record<string, string>> = {
 
 /**
  * A list for all units and two or three properties each, which is a quarter of what reading all properties of a unit takes. Units that are not
- * ours are looked up first: asking for a name loads it, and systemd is not to load what nobody put there.
+ * ours are looked up first: asking for a name loads it, and systemd is not to load what nobody put there. Of an inactive unit nothing is read
+ * that systemd has forgotten again: each property would load it anew.
  */
 export async function readStatuses(
   manager: Manager,
@@ -47,9 +48,14 @@ export async function readStatuses(
     units.map(async (unit) => {
       const row = listed.get(unit);
       if (row === undefined) return unknownStatus(unit);
-      if (row.load !== "not-found") return await readDetails(manager, unit, row, signal);
-      const { active, sub, hasJob } = row;
-      return { ...unknownStatus(unit), active, sub, hasJob };
+      const { load, active, sub, hasJob } = row;
+      if (load === "not-found") return { ...unknownStatus(unit), active, sub, hasJob };
+      if (active === "inactive" && !hasJob) {
+        const isForgotten = (await manager.loadedPath(unit, signal)) === undefined;
+        const result = resultOwner(row.name) === undefined ? "" : "success";
+        if (isForgotten) return { ...unknownStatus(unit), load, active, sub, result };
+      }
+      return await readDetails(manager, unit, row, signal);
     }),
   );
 }
@@ -60,14 +66,12 @@ async function readDetails(
   row: ListedUnit,
   signal: AbortSignal | undefined,
 ): Promise<UnitStatus> {
-  const type = parseUnitName(row.name)?.type ?? "";
-  const specific = RESULT_INTERFACES[type];
-  const owner = `org.freedesktop.systemd1.${specific}`;
+  const owner = resultOwner(row.name);
   const options = { about: unit, signal };
-  const hasPid = type === "service" && row.active !== "inactive" && row.active !== "failed";
+  const hasPid = owner === SERVICE && row.active !== "inactive" && row.active !== "failed";
   const [since, result, mainPid] = await Promise.all([
     manager.property(row.path, UNIT_INTERFACE, sinceProperty(row.active), options),
-    specific === undefined ? "" : manager.text(row.path, owner, "Result", options),
+    owner === undefined ? "" : manager.text(row.path, owner, "Result", options),
     hasPid ? manager.property(row.path, owner, "MainPID", options) : 0,
   ]);
   return {
@@ -80,6 +84,14 @@ async function readDetails(
     sinceMs: Math.floor(Number(since) / 1000),
     hasJob: row.hasJob,
   };
+}
+
+const SERVICE = "org.freedesktop.systemd1.Service";
+
+/** The interface with the property Result, of a unit of a type that has one. */
+function resultOwner(unit: string): string | undefined {
+  const name = RESULT_INTERFACES[parseUnitName(unit)?.type ?? ""];
+  return name === undefined ? undefined : `org.freedesktop.systemd1.${name}`;
 }
 
 function sinceProperty(active: string): string {

@@ -174,11 +174,13 @@ class DbusSystemd implements Systemd {
 
   async start(unit: string, signal?: AbortSignal): Promise<Exclude<StartOutcome, "pending">> {
     onDisk(() => this.#fence.takeRefusal(unit));
+    this.#events.expect(unit);
     const outcome = await this.#unitJobs.start(unit, signal);
     return onDisk(() => this.#fence.takeRefusal(unit)) ? "canceled" : outcome;
   }
 
   stop(unit: string, signal?: AbortSignal): Promise<void> {
+    this.#events.expect(unit);
     return this.#unitJobs.stop(unit, signal);
   }
 

@@ -85,6 +85,13 @@ export class Holdings {
     return [...new Set([...this.#files.keys(), ...this.#starts.keys()])].sort();
   }
 
+  /** How many units there are. */
+  get count(): number {
+    let count = this.#files.size;
+    for (const unit of this.#starts.keys()) if (!this.#files.has(unit)) count += 1;
+    return count;
+  }
+
   has(unit: string): boolean {
     return this.#files.has(unit) || this.#starts.has(unit);
   }

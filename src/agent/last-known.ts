@@ -5,7 +5,7 @@ import { errorMessage, isFleetError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/logger.ts";
 import { Loop } from "../runtime/loop.ts";
 import type { Random } from "../runtime/random.ts";
-import type { Assignments } from "./assignments.ts";
+import type { Assignment, Assignments } from "./assignments.ts";
 import { describeManifest, type Holdings } from "./holdings.ts";
 import type { Host } from "./host.ts";
 import type { Lanes } from "./lanes.ts";
@@ -27,8 +27,9 @@ export interface LastKnownOptions {
 }
 
 const RECORD = "assignments";
-/** Changes within this time are written at once: each write costs an fsync, and a reading of all unit files. */
-const GATHER_MS = 1_000;
+/** Written once nothing has changed for so long, or some change is that old: each write costs an fsync, and a reading of all unit files. */
+const QUIET_MS = 1_000;
+const GATHER_MAX_MS = 5_000;
 const BACKOFF = { firstMs: 1_000, maxMs: 60_000 };
 
 const savedRecord = v.looseObject({
@@ -46,7 +47,9 @@ type Saved = v.InferOutput<typeof savedRecord>;
 export class LastKnown {
   readonly #options: LastKnownOptions;
   readonly #loop: Loop;
-  #dueMs: number | undefined;
+  #changedMs: { readonly first: number; last: number } | undefined;
+  /** What was written last was made from this. */
+  #saved: string | undefined;
   #isClosed = false;
   #isTried = false;
 
@@ -66,7 +69,12 @@ export class LastKnown {
 
   /** An assignment, or what is on disk for it, may have changed. */
   mark(): void {
-    this.#dueMs ??= this.#options.clock.monotonicMs() + GATHER_MS;
+    const nowMs = this.#options.clock.monotonicMs();
+    if (this.#changedMs !== undefined) {
+      this.#changedMs.last = nowMs;
+      return;
+    }
+    this.#changedMs = { first: nowMs, last: nowMs };
     this.#loop.wake();
   }
 
@@ -119,28 +127,39 @@ export class LastKnown {
 
   async #pass(): Promise<number | undefined> {
     const { clock } = this.#options;
-    if (this.#dueMs === undefined || this.#isClosed) return undefined;
-    const waitMs = this.#dueMs - clock.monotonicMs();
+    if (this.#changedMs === undefined || this.#isClosed) return undefined;
+    const { first, last } = this.#changedMs;
+    const waitMs = Math.min(last + QUIET_MS, first + GATHER_MAX_MS) - clock.monotonicMs();
     if (waitMs > 0) return waitMs;
-    this.#dueMs = undefined;
+    this.#changedMs = undefined;
     await this.#save();
     return undefined;
   }
 
   async #save(): Promise<void> {
     const { host, systemd, holdings, assignments, logger } = this.#options;
-    const units: Saved["units"] = [];
-    for (const { unit, manifest } of await systemd.held()) {
+    const known = new Map<string, Assignment>();
+    for (const unit of holdings.units()) {
       const assignment = assignments.get(unit);
       const file = holdings.file(unit);
       if (assignment === undefined || file === undefined || file.fencing !== undefined) continue;
-      if (file.manifest !== assignment.manifest) continue;
+      if (file.manifest === assignment.manifest) known.set(unit, assignment);
+    }
+    const sources = [...known]
+      .map(([unit, { revision, manifest }]) => `${unit} ${revision} ${manifest}`)
+      .join("\n");
+    if (sources === this.#saved) return;
+    const units: Saved["units"] = [];
+    for (const { unit, manifest } of await systemd.held()) {
+      const assignment = known.get(unit);
+      if (assignment === undefined) continue;
       const dropIns = manifest.dropIns.map((dropIn) => ({ ...dropIn }));
       units.push({ unit, assignment, manifest: { content: manifest.content, dropIns } });
     }
     const saved: Saved = { bootId: host.bootId, units };
     try {
       if (!this.#isClosed) await host.persistent.write(RECORD, JSON.stringify(saved));
+      this.#saved = sources;
     } catch (error) {
       logger.warn("last-known-not-saved", { error: errorMessage(error) });
       this.mark();

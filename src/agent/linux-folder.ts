@@ -1,3 +1,4 @@
+import { mkdirSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
 import { mkdir, open, readdir, readFile, rename, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { errorMessage, FleetError } from "../runtime/errors.ts";
@@ -46,17 +47,9 @@ class LinuxFolder implements RecordFolder {
     // A record's name may be as long as a file's: the temporary one does not repeat it.
     this.#writes += 1;
     const temporary = join(dirname(path), `${TEMPORARY}${process.pid}-${this.#writes}`);
-    await onDisk(`write ${path}`, async () => {
-      await this.#makeParent(path);
-      try {
-        await this.#writeNew(temporary, text);
-        await rename(temporary, path);
-      } catch (error) {
-        await orMissing(() => unlink(temporary));
-        throw error;
-      }
-      if (this.#durable) await syncDirectory(dirname(path));
-    });
+    await onDisk(`write ${path}`, () =>
+      this.#durable ? writeDurably(path, temporary, text) : writeInMemory(path, temporary, text),
+    );
   }
 
   async remove(name: string): Promise<void> {
@@ -64,8 +57,9 @@ class LinuxFolder implements RecordFolder {
     const path = this.#path(name);
     await onDisk(`remove ${path}`, async () => {
       await orMissing(async () => {
+        if (!this.#durable) return unlinkSync(path);
         await unlink(path);
-        if (this.#durable) await syncDirectory(dirname(path));
+        await syncDirectory(dirname(path));
       });
     });
   }
@@ -80,21 +74,37 @@ class LinuxFolder implements RecordFolder {
   #path(name: string): string {
     return join(this.#directory, name);
   }
+}
 
-  async #makeParent(path: string): Promise<void> {
-    const parent = dirname(path);
-    const made = await mkdir(parent, { recursive: true, mode: 0o755 });
-    if (made !== undefined && this.#durable) await syncDirectory(dirname(parent));
-  }
-
-  async #writeNew(path: string, text: string): Promise<void> {
-    const file = await open(path, "w", 0o600);
+async function writeDurably(path: string, temporary: string, text: string): Promise<void> {
+  const parent = dirname(path);
+  const made = await mkdir(parent, { recursive: true, mode: 0o755 });
+  if (made !== undefined) await syncDirectory(dirname(parent));
+  try {
+    const file = await open(temporary, "w", 0o600);
     try {
       await file.writeFile(text);
-      if (this.#durable) await file.sync();
+      await file.sync();
     } finally {
       await file.close();
     }
+    await rename(temporary, path);
+  } catch (error) {
+    await orMissing(() => unlink(temporary));
+    throw error;
+  }
+  await syncDirectory(parent);
+}
+
+/** Synchronous: in memory (/run) a call costs a few microseconds, and the detour over the thread pool ten times that. */
+async function writeInMemory(path: string, temporary: string, text: string): Promise<void> {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+  try {
+    writeFileSync(temporary, text, { mode: 0o600 });
+    renameSync(temporary, path);
+  } catch (error) {
+    await orMissing(async () => unlinkSync(temporary));
+    throw error;
   }
 }
 

@@ -12,6 +12,8 @@ export interface StatePublisherOptions {
   readonly machineId: string;
   /** What is true of the unit now; undefined when the machine neither holds nor claims it. */
   readonly stateOf: (unit: string) => StateRecord | undefined;
+  /** Whether that is but a step on the way to what is wanted of the unit, so that more follows as a rule at once. */
+  readonly isPassing?: (unit: string, state: StateRecord) => boolean;
 }
 
 /** Writes per unit: so many at once, then one a second. A unit that restarts in a loop costs one write a second. */
@@ -26,6 +28,8 @@ const BATCH = 100;
  */
 const GATHER_FIRST_MS = 10;
 const GATHER_MAX_MS = 80;
+/** Steps on the way are told when the unit has not come further within this time: most starts and stops are over by then, and make one write. */
+const PASSING_MS = 500;
 
 interface Budget {
   tokens: number;
@@ -40,7 +44,8 @@ export class StatePublisher {
   readonly #options: StatePublisherOptions;
   /** Text last written, by unit. */
   readonly #published = new Map<string, string>();
-  readonly #dirty = new Set<string>();
+  /** Since when. */
+  readonly #dirty = new Map<string, number>();
   readonly #budgets = new Map<string, Budget>();
   #presence: HeldPresence | undefined;
   #wroteMs = Number.NEGATIVE_INFINITY;
@@ -60,7 +65,7 @@ export class StatePublisher {
       const isKept = leaseId === presence.lease.leaseId;
       this.#published.set(key.slice(prefix.length), isKept ? value : "");
     }
-    for (const unit of [...this.#published.keys(), ...held]) this.#dirty.add(unit);
+    for (const unit of [...this.#published.keys(), ...held]) this.mark(unit);
   }
 
   end(): void {
@@ -69,7 +74,7 @@ export class StatePublisher {
   }
 
   mark(unit: string): void {
-    this.#dirty.add(unit);
+    if (!this.#dirty.has(unit)) this.#dirty.set(unit, this.#options.clock.monotonicMs());
   }
 
   isPublished(unit: string): boolean {
@@ -131,12 +136,12 @@ export class StatePublisher {
     if (this.#dirty.size > 0 && gatherMs > 0) return gatherMs;
     const due: string[] = [];
     let nextMs: number | undefined;
-    for (const unit of [...this.#dirty].sort()) {
+    for (const unit of [...this.#dirty.keys()].sort()) {
       if (this.#textOf(unit) === this.#published.get(unit)) {
         this.#dirty.delete(unit);
         continue;
       }
-      const waitMs = this.#spend(unit, nowMs);
+      const waitMs = this.#passesForMs(unit, nowMs) || this.#spend(unit, nowMs);
       if (waitMs === 0) due.push(unit);
       else nextMs = Math.min(nextMs ?? waitMs, waitMs);
     }
@@ -210,6 +215,15 @@ export class StatePublisher {
   #textOf(unit: string): string | undefined {
     const state = this.#options.stateOf(unit);
     return state && encodeRecord(state);
+  }
+
+  /** How long to wait for the end of what goes on. What nobody was told of yet is told at once: the unit occupies the machine (I8). */
+  #passesForMs(unit: string, nowMs: number): number {
+    const { stateOf, isPassing } = this.#options;
+    const leftMs = (this.#dirty.get(unit) ?? nowMs) + PASSING_MS - nowMs;
+    if (leftMs <= 0 || (this.#published.get(unit) ?? "") === "") return 0;
+    const state = stateOf(unit);
+    return state !== undefined && isPassing?.(unit, state) === true ? leftMs : 0;
   }
 
   /** 0: a write is allowed now and counted. Otherwise milliseconds until it is. */

@@ -7,6 +7,10 @@ const GATHER_MS = 10;
 /** How soon a unit is read again; doubles while it keeps changing, so that units restarting in a loop cost next to nothing. */
 const PACE_FIRST_MS = 50;
 const PACE_MAX_MS = 5_000;
+/** Units at a slow pace are read at the same moments: one call, and one write of their states, for all of them. */
+const SLOW_PACE_MS = 1_000;
+/** Whoever has asked for a job hears its end, and reads the unit then: until this has passed nobody else needs to. */
+const JOB_MS = 100;
 /** A restless unit that has come to rest is read then, whatever its pace. */
 const REST_MS = 1_500;
 /** After so long a rest it is like one that never was restless. */
@@ -57,6 +61,13 @@ export class SystemdEvents {
     if (isCalm) this.#paces.delete(unit);
     this.#dirty.add(unit);
     this.#schedule();
+  }
+
+  /** A job is about to change the unit. */
+  expect(unit: string): void {
+    const nowMs = this.#options.clock.monotonicMs();
+    this.#heardMs.set(unit, nowMs);
+    this.#paces.set(unit, { readMs: nowMs, intervalMs: JOB_MS });
   }
 
   /**
@@ -137,7 +148,7 @@ export class SystemdEvents {
     const pace = this.#paces.get(unit);
     if (pace === undefined) return nowMs + GATHER_MS;
     const restMs = (this.#heardMs.get(unit) ?? nowMs) + REST_MS;
-    return Math.max(nowMs + GATHER_MS, Math.min(pace.readMs + pace.intervalMs, restMs));
+    return Math.max(nowMs + GATHER_MS, Math.min(paceDueMs(pace), restMs));
   }
 
   /** Never rejects for an operating failure: after one, the connection's return makes a resync. */
@@ -169,6 +180,13 @@ export class SystemdEvents {
       subscriber.wake();
     }
   }
+}
+
+function paceDueMs({ readMs, intervalMs }: Pace): number {
+  if (intervalMs < SLOW_PACE_MS) return readMs + intervalMs;
+  // The read before may have been a little late.
+  const fromMs = readMs + intervalMs - SLOW_PACE_MS / 2;
+  return Math.ceil(fromMs / PACE_MAX_MS) * PACE_MAX_MS;
 }
 
 function nextPace(pace: Pace | undefined, nowMs: number): Pace {

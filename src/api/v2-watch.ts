@@ -1,7 +1,7 @@
 import type { ServerResponse } from "node:http";
 import * as v from "valibot";
 import type { UnitListener, WatchUpdate } from "../registry/unit-listener.ts";
-import { repeat } from "../runtime/clock.ts";
+import { repeat, sleep } from "../runtime/clock.ts";
 import { type ApiContext, notices } from "./context.ts";
 import { decodeBody } from "./decode-body.ts";
 import type { ApiRequest, Reply } from "./http.ts";
@@ -13,6 +13,8 @@ import { eventStreams } from "./v2-events.ts";
 const UNITS_MAX = 10_000;
 /** A client may take silence of 5 s for a dead connection. */
 const ALIVE_MS = 2_000;
+/** A change is told at once, those that come so soon after it together. */
+const GATHER_MS = 15;
 
 export function v2WatchRoutes(context: ApiContext): readonly Route[] {
   return [
@@ -70,6 +72,7 @@ class WatchStream {
         const update = await listener.next(signal);
         this.#state = update;
         await this.#write([...unitLines(update), ...this.#noticeLines()], signal);
+        await sleep(this.#context.clock, GATHER_MS, signal);
       }
     } finally {
       cancel();

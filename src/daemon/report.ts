@@ -5,7 +5,7 @@ import { ServiceNotifier } from "../runtime/service-notifier.ts";
 /** Longer than any pass takes that will still end: its calls have deadlines, a daemon-reload the longest. */
 const PASS_MAX_MS = 150_000;
 /** How often the status line is brought up to date when nothing has happened. */
-const INTERVAL_MAX_MS = 20_000;
+const INTERVAL_MAX_MS = 30_000;
 
 export interface DaemonReportOptions {
   readonly clock: Clock;
@@ -54,7 +54,7 @@ export class DaemonReport {
     const { watchdogMs } = this.#notifier;
     if (watchdogMs !== undefined && this.liveness.longestMs() < PASS_MAX_MS) this.#notifier.alive();
     this.tell();
-    const intervalMs = Math.min(INTERVAL_MAX_MS, (watchdogMs ?? Number.POSITIVE_INFINITY) / 3);
+    const intervalMs = Math.min(INTERVAL_MAX_MS, (watchdogMs ?? Number.POSITIVE_INFINITY) / 2);
     const cancel = this.#options.clock.setTimer(intervalMs, () => {
       signal.removeEventListener("abort", cancel);
       this.#beat(signal);

@@ -102,8 +102,12 @@ export class LeaderSession {
       this.#checkFormat(fact);
       this.#cluster?.apply(fact, this.#dirty);
     }
+    const hasWaited = this.#seenRevision < this.#writtenRevision;
     this.#seenRevision = revision;
-    this.#options.wake();
+    const { units, machines } = this.#dirty;
+    // Most of what machines say of their units concerns nobody here.
+    const isDue = units.size > 0 || machines.size > 0;
+    if (isDue || (hasWaited && revision >= this.#writtenRevision)) this.#options.wake();
   }
 
   /** Plans what is dirty and writes it. Gives back when time alone makes the next pass due. */

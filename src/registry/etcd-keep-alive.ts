@@ -12,6 +12,7 @@ export async function keepAliveOnce(
 ): Promise<Lease | undefined> {
   const stream = await connection.openKeepAliveStream(token);
   let onAbort: (() => void) | undefined;
+  let isAnswered = false;
   try {
     const ttlSeconds = await new Promise<number>((resolve, reject) => {
       onAbort = () => reject(signal.reason);
@@ -22,10 +23,13 @@ export async function keepAliveOnce(
       signal.throwIfAborted();
       stream.write({ ID: leaseId });
     });
+    isAnswered = true;
     return ttlSeconds > 0 ? { leaseId, ttlMs: ttlSeconds * 1_000 } : undefined;
   } finally {
     if (onAbort !== undefined) signal.removeEventListener("abort", onAbort);
-    stream.cancel();
+    // etcd ends a stream that has ended here; to cancel one makes an error, with its stack, each time.
+    if (isAnswered) stream.end();
+    else stream.cancel();
   }
 }
 

@@ -25,6 +25,8 @@ export interface WatchUpdate {
 export interface UnitListener {
   /** Resolves as soon as something changed since the last one; everything that changed meanwhile comes together. */
   next(signal: AbortSignal): Promise<WatchUpdate>;
+  /** The same without waiting: undefined when nothing changed. */
+  poll(): WatchUpdate | undefined;
   close(): void;
 }
 
@@ -37,8 +39,8 @@ export interface Told {
   isPartial: boolean;
 }
 
-/** Names of units, all units, or the machines alone. */
-export type Listening = ReadonlySet<string> | "all" | "machines";
+/** Names of units, all units, or the machines alone. `kept`: all units, for lists to come, which look by themselves whether the registry answers. */
+export type Listening = ReadonlySet<string> | "all" | "kept" | "machines";
 
 export interface ListenerSource {
   take(dirty: ReadonlySet<string>, told: Told, what: Listening): WatchUpdate | undefined;
@@ -50,7 +52,7 @@ export class Listener implements UnitListener {
   readonly names: ReadonlySet<string> | undefined;
   readonly #watch: ListenerSource;
   #dirty = new Set<string>();
-  readonly #what: Listening;
+  readonly what: Listening;
   readonly #told: Told = {
     ...{ leader: undefined, reachable: undefined, present: undefined },
     ...{ machinesRevision: undefined, isPartial: false },
@@ -59,8 +61,8 @@ export class Listener implements UnitListener {
   #notify: (() => void) | undefined;
 
   constructor(what: Listening, watch: ListenerSource) {
-    this.names = what === "all" ? undefined : what === "machines" ? new Set() : what;
-    this.#what = what;
+    this.names = namesOf(what);
+    this.what = what;
     this.#watch = watch;
   }
 
@@ -77,23 +79,33 @@ export class Listener implements UnitListener {
   async next(signal: AbortSignal): Promise<WatchUpdate> {
     for (;;) {
       signal.throwIfAborted();
-      if (this.#woken) {
-        this.#woken = false;
-        const dirty = this.#dirty;
-        this.#dirty = new Set();
-        const update = this.#watch.take(dirty, this.#told, this.#what);
-        if (update !== undefined) return update;
-      }
-      await new Promise<void>((resolve) => {
-        this.#notify = resolve;
-        signal.addEventListener("abort", () => resolve(), { once: true });
-      });
+      const update = this.poll();
+      if (update !== undefined) return update;
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const wake = () => resolve();
+      this.#notify = wake;
+      signal.addEventListener("abort", wake, { once: true });
+      await promise;
+      signal.removeEventListener("abort", wake);
       this.#notify = undefined;
     }
+  }
+
+  poll(): WatchUpdate | undefined {
+    if (!this.#woken) return undefined;
+    this.#woken = false;
+    const dirty = this.#dirty;
+    this.#dirty = new Set();
+    return this.#watch.take(dirty, this.#told, this.what);
   }
 
   close(): void {
     this.#watch.close();
     this.#notify?.();
   }
+}
+
+function namesOf(what: Listening): ReadonlySet<string> | undefined {
+  if (what === "machines") return new Set();
+  return typeof what === "string" ? undefined : what;
 }

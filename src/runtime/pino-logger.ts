@@ -9,6 +9,18 @@ export function openLogger(options: {
   debug: boolean;
   prefixLevel: boolean;
 }): Logger & { setDebug(debug: boolean): void } {
+  let lines = "";
+  const flush = () => {
+    const text = lines;
+    lines = "";
+    if (text !== "") process.stderr.write(text);
+  };
+  // What is said in one go is written in one go: a hundred starts are some hundred lines, and each write wakes journald.
+  const write = (line: string) => {
+    if (lines === "") setImmediate(flush);
+    lines += formatLine(line, options.prefixLevel);
+  };
+  process.on("exit", flush);
   const sink = pino(
     {
       level: levelOf(options.debug),
@@ -17,7 +29,7 @@ export function openLogger(options: {
       messageKey: "event",
       formatters: { level: (label) => ({ level: label }) },
     },
-    { write: (line: string) => void process.stderr.write(formatLine(line, options.prefixLevel)) },
+    { write },
   );
   const at =
     (level: "debug" | "info" | "warn" | "error") =>

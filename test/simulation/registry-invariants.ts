@@ -160,16 +160,15 @@ export class RegistryInvariants {
         (JSON.parse(other.value) as PlacementRecord).machine === placement.machine;
       if (isThere) this.#violate("MaxPerMachine", `${unit} was moved to where ${name} is`);
     }
-    if (this.#asked.has(unit)) return;
-    const others = WORKLOAD.filter(({ name, xFleet }) => {
-      const item =
-        name === unit || this.#asked.has(name) ? undefined : after.get(keys.placement(name));
-      const isTied =
-        xFleet.includes(`MachineOf=${unit}`) ||
-        WORKLOAD.some((work) => work.name === unit && work.xFleet.includes(`MachineOf=${name}`));
+    // Whoever is tied to a unit whose move was asked for comes along.
+    const isAsked = (name: string) =>
+      [...this.#asked].some((asked) => asked === name || areTied(asked, name));
+    if (isAsked(unit)) return;
+    const others = WORKLOAD.filter(({ name }) => {
+      const item = name === unit || isAsked(name) ? undefined : after.get(keys.placement(name));
       return (
         item !== undefined &&
-        !isTied &&
+        !areTied(name, unit) &&
         (JSON.parse(item.value) as PlacementRecord).moving?.from === from
       );
     });
@@ -204,4 +203,10 @@ export class RegistryInvariants {
 
 function nameOf(sender: Sender): string {
   return sender.type === "operator" ? "an operator" : `m${sender.machine}`;
+}
+
+function areTied(one: string, other: string): boolean {
+  const says = (from: string, to: string) =>
+    WORKLOAD.some(({ name, xFleet }) => name === from && xFleet.includes(`MachineOf=${to}`));
+  return says(one, other) || says(other, one);
 }

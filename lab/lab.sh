@@ -134,13 +134,13 @@ wait_ready() { # until what units rest on is there; daemons that start at boot m
     supervisor "$1" >/dev/null || break; sleep 0.05
   done; tail -5 "$LAB_DIR/m$1/console.log" >&2; die "m$1 did not boot"
 }
-gone() { local i; for i in $(seq "$2"); do supervisor "$1" >/dev/null || return 0; sleep 0.1; done; return 1; }
+gone() { local end=$((SECONDS + $2)); while supervisor "$1" >/dev/null; do [ $SECONDS -lt $end ] || return 1; sleep 0.1; done; }
 off() { # nspawn that was killed leaves a lock and a directory behind
   rm -f "$LAB_DIR/m$1/pid" "/run/systemd/nspawn/locks/$(stat -c 'inode-%d:%i' "$LAB_DIR/m$1/root")"
   rmdir "/run/systemd/nspawn/propagate/$TAG-m$1" 2>/dev/null || true; cgroup_remove "$1"; }
 plug() { local s l; s=$(supervisor "$1") || { off "$1"; return 0; }; l=$(leader "$1" || true); thaw "$1"
   # shellcheck disable=SC2086
-  kill -KILL $s $l 2>/dev/null || true; gone "$1" 50 || die "m$1 will not die"; off "$1"; }
+  kill -KILL $s $l 2>/dev/null || true; gone "$1" 30 || die "m$1 will not die"; off "$1"; }
 thaw() { local c; c=$(cgroup_of_payload "$1" 2>/dev/null) && [ -e "$c/cgroup.freeze" ] && echo 0 > "$c/cgroup.freeze" || true; }
 
 cmd_up() {
@@ -169,7 +169,7 @@ cmd_status() { local i l s; for i in $(machines); do
   printf '%-5s %-12s %-10s %s\n' "m$i" "$(ip_of "$i")" "${s:-paused}" "${l:-}"; done; }
 cmd_start() { local i; i=$(machine "${1:-}"); boot "$i"; wait_ready "$i"; }
 cmd_poweroff() { local i l; i=$(machine "${1:-}"); l=$(leader "$i") || { off "$i"; return; }
-  kill -s RTMIN+4 "$l"; gone "$i" 900 || { say "m$i did not stop in 90 s"; plug "$i"; }; off "$i"; }
+  kill -s RTMIN+4 "$l"; gone "$i" 90 || { plug "$i"; die "m$i did not stop in 90 s; its plug was pulled"; }; off "$i"; }
 cmd_kill() { local i; i=$(machine "${1:-}"); plug "$i"; }
 cmd_pause() { local i c; i=$(machine "${1:-}"); c=$(cgroup_of_payload "$i"); echo 1 > "$c/cgroup.freeze"; }
 cmd_resume() { local i; i=$(machine "${1:-}"); thaw "$i"; }

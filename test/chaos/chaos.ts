@@ -82,7 +82,12 @@ class Chaos {
     await this.#startAll();
     let sight = await this.#converged("the start of the workload", 60_000);
     while (sight !== undefined && performance.now() - beganMs < this.#options.minutes * 60_000) {
-      sight = await this.#round(sight);
+      sight = await this.#round(sight).catch((error: unknown) => {
+        this.#options.say(String(error));
+        const [what = ""] = String(error).split("\n");
+        this.#violations.push(`${this.#rounds.at(-1)?.name}: ${what}`);
+        return undefined;
+      });
     }
     const minutes = (performance.now() - beganMs) / 60_000;
     return this.#judge(minutes);

@@ -199,7 +199,7 @@ const ON_ETCD: readonly Draw[] = [
       begin: (lab) => lab.etcd("pause", member),
       end: (lab) => lab.etcd("resume", member),
     }),
-  () => fault("etcd's leader changed", { begin: moveLeader }),
+  () => fault("etcd's leader changed", { begin: moveLeaderSoon }),
   ({ member }) =>
     fault("etcd's quorum lost", {
       excuses: { machines: [], strict: "all" },
@@ -242,6 +242,16 @@ export function oneOf<T>(list: readonly T[], random: Random): T {
   const found = list[Math.floor(random.fraction() * list.length)];
   if (found === undefined) throw new Error("nothing to choose from");
   return found;
+}
+
+/** A member that was started a moment ago may not take it yet. */
+async function moveLeaderSoon(lab: Lab): Promise<void> {
+  await lab.waitFor({
+    what: "etcd has moved its leader",
+    deadlineMs: 60_000,
+    look: () => moveLeader(lab),
+    until: () => true,
+  });
 }
 
 async function moveLeader(lab: Lab): Promise<void> {

@@ -244,6 +244,8 @@ export class Ambassador {
     const { notifier, logger, consumer, clock } = this.#options;
     const { envFile, hostsFile, stateFile } = this.#options;
     const links = [...this.#links.values()];
+    // As of the places that are written: a link that opens meanwhile is for the next pass.
+    const waitsFor = this.#waitsFor;
     const places: readonly LinkPlace[] = links.flatMap(({ spec, address }) =>
       address === undefined ? [] : [{ service: spec.service, address }],
     );
@@ -263,7 +265,6 @@ export class Ambassador {
       consumer,
       links.map(({ spec, address }) => ({ service: spec.service, local: localText(address) })),
     );
-    const waitsFor = this.#waitsFor;
     if (this.#ready) return;
     if (waitsFor.length > 0) {
       const why = this.#away === undefined ? "" : `; ${this.#away}`;

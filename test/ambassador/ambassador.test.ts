@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { get } from "node:http";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
@@ -73,26 +74,47 @@ async function freePort(): Promise<number> {
   return port;
 }
 
+interface AmbassadorExtras {
+  /** Of the event loop, before a link begins to open. */
+  readonly turns?: number;
+  readonly onReady?: () => void;
+}
+
 class TestAmbassador {
   readonly said: string[] = [];
   readonly ambassador: Ambassador;
   readonly ended: Promise<void>;
   readonly #controller = new AbortController();
 
-  constructor({ world, machine }: Pick<Fixture, "world" | "machine">, args: readonly string[]) {
+  constructor(
+    { world, machine }: Pick<Fixture, "world" | "machine">,
+    args: readonly string[],
+    { turns = 0, onReady = () => undefined }: AmbassadorExtras = {},
+  ) {
     const say = (kind: string) => (text: string | number) => void this.said.push(`${kind} ${text}`);
+    const proxy = nodeProxy({ clock: systemClock, logger: silentLogger });
     this.ambassador = new Ambassador({
       ...parseAmbassador([...args, "--socket", machine.path]),
       clock: world.world.clock,
       random: systemRandom,
       logger: silentLogger,
       notifier: {
-        ready: say("ready"),
+        ready: (text) => {
+          say("ready")(text);
+          onReady();
+        },
         status: say("status"),
         extend: say("extend"),
         stopping: say("stopping"),
       },
-      proxy: nodeProxy({ clock: systemClock, logger: silentLogger }),
+      proxy: {
+        ...proxy,
+        open: async (options) => {
+          for (let turn = 0; turn < turns; turn += 1)
+            await new Promise((resolve) => setImmediate(resolve));
+          return await proxy.open(options);
+        },
+      },
       consumer: "app.service",
       handedOver: () => assert.fail("no socket is handed over"),
     });
@@ -244,6 +266,24 @@ test("with registry and daemon away traffic flows, also through an ambassador th
     const [link] = await second.ambassador.status();
     return link?.endpoints.length === 1 && link.endpoints[0]?.suspect === false;
   });
+});
+
+test("whenever a link opens, the consumer's files are there before the ambassador is ready", async (t) => {
+  const { world, machine, directory } = await openFixture(t);
+  const backend = await serve(t, "one");
+  connectClient(t, machine).client.register(0, { ...WEB, port: backend.port });
+  for (let turns = 0; turns < 40; turns += 1) {
+    const [envFile, state] = [join(directory, `${turns}.env`), join(directory, `${turns}.json`)];
+    const args = ["--link", `web:${await freePort()}`, "--env-file", envFile, "--state", state];
+    let isThere: boolean | undefined;
+    const onReady = () => {
+      isThere = existsSync(envFile);
+    };
+    const running = new TestAmbassador({ world, machine }, args, { turns, onReady });
+    await world.until("it is ready", () => running.isReady);
+    await running.stop();
+    assert.equal(isThere, true, `after ${turns} turns`);
+  }
 });
 
 test("an ambassador that was stopped is not ready with what it knew, while the registry says that nothing is there", async (t) => {

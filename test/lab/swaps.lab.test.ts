@@ -104,13 +104,19 @@ async function assertUnharmed(t: TestContext, what: string): Promise<void> {
   assert.deepEqual([now.failed, now.held, now.cut], [{}, 20, 0]);
 }
 
-async function assertEndpoints(expected: readonly string[]): Promise<void> {
+async function assertEndpoints(...expected: readonly string[]): Promise<void> {
   await fixture.lab.waitFor({
     what: "nothing is missing in the registry, and nothing stale",
     deadlineMs: 40_000,
     look: async () => (await endpoints()).map((one) => `${one.instance} ${one.health}`).sort(),
-    until: (seen) => seen.join() === expected.join(),
+    until: (seen) => seen.join() === expected.toSorted().join(),
   });
+}
+
+/** A sidekick by itself; its endpoint is named like its unit. */
+async function runSidekick(machine: number, unit: string): Promise<void> {
+  const sidekick = ["/opt/fleet/bin/fleet-sidekick", "--service", "other", "--port", "9"];
+  await runUnit(machine, unit, ...sidekick, "--instance", unit);
 }
 
 /** Until the daemons are started again: systemd does not. */
@@ -145,12 +151,17 @@ test("1,000 swaps of backends under 200 requests a second, then the registry and
   for (const machine of BACKENDS) await signal(machine, "backends", "SIGUSR1");
   await untilBackends("done", 600_000);
   await assertUnharmed(t, `${SWAPS} swaps`);
-  const there = (await endpoints()).map((one) => `${one.instance} ${one.health}`).sort();
+  const there = (await endpoints()).map((one) => `${one.instance} ${one.health}`);
   assert.equal(there.length, BACKENDS.length * LANES);
+  await runSidekick(1, "first");
+  await assertEndpoints(...there, "first unknown");
+
   await lab.etcd("stop");
   await untilAnswered(OUTAGE_MS / 5);
+  await signal(1, "first", "SIGKILL");
+  await runSidekick(2, "second");
   await lab.etcd("start");
-  await assertEndpoints(there);
+  await assertEndpoints(...there, "second unknown");
   await assertUnharmed(t, `the registry gone for ${OUTAGE_MS / 1_000} s or more`);
 
   await killDaemons();
@@ -160,9 +171,11 @@ test("1,000 swaps of backends under 200 requests a second, then the registry and
       await property(lab, { machine, unit: "fleetd-ts", name: "ActiveState" }),
       "failed",
     );
+  await signal(2, "second", "SIGKILL");
+  await runSidekick(1, "third");
   for (const machine of lab.machines) await lab.daemon(machine, "start");
-  await assertEndpoints(there);
+  await assertEndpoints(...there, "third unknown");
   await untilAnswered(400);
-  await assertEndpoints(there);
+  await assertEndpoints(...there, "third unknown");
   await assertUnharmed(t, `all daemons dead for ${OUTAGE_MS / 1_000} s or more`);
 });

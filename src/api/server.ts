@@ -174,6 +174,7 @@ class ApiServer {
 
   async close(): Promise<void> {
     this.#closing.abort(new Error("the API is closing"));
+    this.#context.registry.kept.release();
     await Promise.all(this.#servers.map((server) => this.#closeServer(server)));
   }
 

@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import type { UnitsListed } from "../registry/kept-units.ts";
 import { type ApiContext, notices } from "./context.ts";
 import { decodeBody } from "./decode-body.ts";
 import { type ApiRequest, badRequest, json, Refusal, type Reply } from "./http.ts";
@@ -19,18 +20,26 @@ export function v2UnitRoutes(context: ApiContext): readonly Route[] {
 async function getUnits(context: ApiContext, request: ApiRequest): Promise<Reply> {
   const names = request.query.getAll("unit");
   if (names.length > NAMES_MAX) throw badRequest(`more than ${NAMES_MAX} units in one request`);
-  const { read } = context.registry;
-  const [{ revision, units }, cluster] = await Promise.all([
-    read.units(names.length === 0 ? undefined : [...new Set(names)], request.call),
-    read.cluster(request.call),
-  ]);
-  const leader = cluster.leader !== undefined;
+  const { revision, units, leader } = await readUnits(context, names, request);
   const body: UnitsBody = {
     revision,
     units,
     notices: notices(context, { leader, reachable: true, units }),
   };
   return json(200, body);
+}
+
+async function readUnits(
+  { registry: { kept, read } }: ApiContext,
+  names: readonly string[],
+  { call }: ApiRequest,
+): Promise<UnitsListed> {
+  if (names.length === 0) return await kept.list(call);
+  const [found, { leader }] = await Promise.all([
+    read.units([...new Set(names)], call),
+    read.cluster(call),
+  ]);
+  return { ...found, leader: leader !== undefined };
 }
 
 async function getManifest({ registry }: ApiContext, request: ApiRequest): Promise<Reply> {

@@ -9,9 +9,19 @@ const OUT_BYTES_MAX = 1024 * 1024;
 
 const runCommandLine = prepareCommandLine();
 
-// In the single executable all that is above has run when it was built, and its memory is loaded as it was then.
-if (startupSnapshot.isBuildingSnapshot()) startupSnapshot.setDeserializeMainFunction(main);
-else main();
+if (startupSnapshot.isBuildingSnapshot()) {
+  // The single executable is being built: it starts with what is in memory when this has come to its end.
+  void loadCommon();
+  startupSnapshot.setDeserializeMainFunction(main);
+} else main();
+
+/** What most commands use. Without what cannot be kept, as Node's date formats. */
+async function loadCommon(): Promise<void> {
+  await import("./make-context.ts");
+  await import("./commands/create.ts");
+  await import("./commands/list.ts");
+  await import("./commands/withdraw.ts");
+}
 
 function main(): void {
   // The reader went away (`| head`): nobody is left to write to.

@@ -237,16 +237,17 @@ function optionValue(option: Option, text: string): unknown {
  */
 function normalise(args: readonly string[], program: Command): readonly string[] {
   const end = args.indexOf("--");
-  const switches = [program, ...program.commands].flatMap(({ options }) =>
-    options.filter((option) => option.isBoolean()).map(({ long }) => long),
-  );
+  const isSwitch = (name: string) =>
+    [program, ...program.commands].some(({ options }) =>
+      options.some((option) => option.long === name && option.isBoolean()),
+    );
   const words = args.flatMap((word, index) => {
     if (end !== -1 && index >= end) return word;
     if (/^--[a-zA-Z]$/.test(word)) return word.slice(1);
     const [, name, value] = /^(--[a-z-]+)=(true|false)$/.exec(word) ?? [];
-    if (name === undefined || !switches.includes(name)) return word;
+    if (name === undefined || !isSwitch(name)) return word;
     if (value === "true") return name;
-    return switches.includes(name.replace("--", "--no-")) ? name.replace("--", "--no-") : [];
+    return isSwitch(name.replace("--", "--no-")) ? name.replace("--", "--no-") : [];
   });
   const index = commandIndex(words, program);
   const word = index === undefined ? undefined : words[index];

@@ -61,6 +61,9 @@ export class ClusterWatch {
   #readings = 0;
   /** Reads that units already taken wait for. */
   #late = 0;
+  /** A unit that came could not be read. */
+  #isGap = false;
+  readonly #arrivals = new Set<() => void>();
   #session: Session | undefined;
 
   constructor(options: {
@@ -87,12 +90,36 @@ export class ClusterWatch {
     return this.#listeners.size;
   }
 
+  /** Listeners are told of all changes up to here; undefined while some of it has to be read. */
+  get revision(): Revision | undefined {
+    return this.#late > 0 || this.#isGap ? undefined : this.#revision;
+  }
+
+  /** Whether it comes to that revision before `signal` aborts. */
+  async reaches(revision: Revision, signal: AbortSignal): Promise<boolean> {
+    for (;;) {
+      if ((this.revision ?? 0) >= revision) return true;
+      if (signal.aborted) return false;
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const wake = () => resolve();
+      this.#arrivals.add(wake);
+      signal.addEventListener("abort", wake, { once: true });
+      await promise;
+      this.#arrivals.delete(wake);
+      signal.removeEventListener("abort", wake);
+    }
+  }
+
+  #arrived(): void {
+    for (const wake of this.#arrivals) wake();
+  }
+
   /**
    * Reads the units once; the first update has all of them. Throws when the registry is away. Whoever opened it closes it. `machines`:
    * no units, and an update whenever a machine may look different.
    */
   async open(
-    names: readonly string[] | "all" | "machines",
+    names: readonly string[] | "all" | "kept" | "machines",
     call: CallOptions = {},
   ): Promise<UnitListener> {
     const listener: Listener = new Listener(typeof names === "string" ? names : new Set(names), {
@@ -103,7 +130,10 @@ export class ClusterWatch {
     try {
       const session = this.#session;
       await session?.ready(call.signal);
-      if (names === "all") this.#track((await this.#reader.unitNames(call)).names);
+      if (names === "all" || names === "kept") {
+        this.#isGap = false;
+        this.#track((await this.#reader.unitNames(call)).names);
+      }
       const wanted = listener.names ?? this.#units.keys();
       const fresh = [...wanted].filter((name) => this.#units.get(name)?.revision === undefined);
       if (fresh.length > 0) await this.#read(fresh, call);
@@ -125,6 +155,11 @@ export class ClusterWatch {
       if (unit !== undefined) unit.listeners += 1;
     }
     this.#session ??= this.#start();
+  }
+
+  get #isListenedTo(): boolean {
+    for (const { what } of this.#listeners) if (what !== "kept") return true;
+    return false;
   }
 
   get #hasAll(): boolean {
@@ -211,6 +246,7 @@ export class ClusterWatch {
     for (const id of present) this.#present.add(id);
     this.#leader = cluster.leader !== undefined;
     this.#setReachable(true);
+    this.#isGap = false;
     const hasAll = this.#hasAll;
     if (hasAll) this.#track((await this.#reader.unitNames({ ...call, revision })).names);
     const names = [...this.#units.keys()].filter((name) => {
@@ -224,6 +260,7 @@ export class ClusterWatch {
     this.#readings += 1;
     session.open();
     for (const listener of this.#listeners) listener.touch(names);
+    this.#arrived();
     return revision;
   }
 
@@ -292,6 +329,7 @@ export class ClusterWatch {
     }
     if (cluster) for (const listener of this.#listeners) listener.wake();
     this.#announce(dirty);
+    this.#arrived();
   }
 
   /** A unit that came while somebody listens to all. */
@@ -301,6 +339,7 @@ export class ClusterWatch {
     const call = { signal: session?.signal, deadlineMs: PROBE_DEADLINE_MS, revision };
     this.#later(this.#read([name], call)).catch((error: unknown) => {
       if (!isFleetError(error) && session?.signal.aborted === false) throw error;
+      this.#isGap = true;
       // Read at its next change, as one that came then.
       this.#logger.debug("unit-unread", { unit: name, error: errorMessage(error) });
       if (this.#units.get(name)?.listeners === 0) this.#units.delete(name);
@@ -313,6 +352,10 @@ export class ClusterWatch {
     if (unit.reading > 0) unit.missed.set(key, change);
     if (unit.revision === undefined || revisionOf(change) <= unit.revision) return false;
     this.#table.apply(change);
+    if (unit.listeners === 0 && unit.reading === 0 && this.#table.isEmpty(name)) {
+      this.#units.delete(name);
+      this.#table.forget(name);
+    }
     return true;
   }
 
@@ -344,6 +387,7 @@ export class ClusterWatch {
     } finally {
       this.#late -= 1;
       if (this.#late === 0) for (const listener of this.#listeners) listener.wake();
+      this.#arrived();
     }
   }
 
@@ -362,6 +406,7 @@ export class ClusterWatch {
     while (!signal.aborted) {
       await sleep(this.#clock, PROBE_MS, signal).catch(() => {});
       if (signal.aborted) return;
+      if (!this.#isListenedTo) continue;
       try {
         const range = { key: this.#keys.clusterId };
         await this.#store.read(

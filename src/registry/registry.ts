@@ -8,6 +8,7 @@ import { type ChangesCheck, checkChanges } from "./change-check.ts";
 import { type ChangePreview, previewChanges } from "./change-preview.ts";
 import { type ClusterStateRead, readCluster } from "./cluster-reader.ts";
 import { ClusterWatch } from "./cluster-watch.ts";
+import { KeptUnits } from "./kept-units.ts";
 import type { Keys } from "./keys.ts";
 import {
   MachineChanges,
@@ -45,6 +46,8 @@ export class Registry {
   readonly #clock: Clock;
   readonly read: ViewReader;
   readonly watch: ClusterWatch;
+  /** All units, for lists. */
+  readonly kept: KeptUnits;
   readonly sources: Sources;
   readonly services: Services;
 
@@ -60,6 +63,7 @@ export class Registry {
     this.#machineChanges = new MachineChanges(options);
     this.sources = new Sources(options);
     this.watch = new ClusterWatch({ ...shared, reader: this.read });
+    this.kept = new KeptUnits({ ...options, reader: this.read, watch: this.watch });
     this.services = new Services(options);
   }
 

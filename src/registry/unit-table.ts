@@ -64,6 +64,15 @@ export class UnitTable {
     this.#entries.delete(unit);
   }
 
+  /** Nothing is left of the unit, nor of where it was. */
+  isEmpty(unit: string): boolean {
+    const entry = this.#entries.get(unit);
+    if (entry === undefined) return true;
+    const { unit: record, placement, blocked, assignments, states } = entry;
+    const isAnywhere = assignments.size > 0 || states.size > 0;
+    return !isAnywhere && [record, placement, blocked].every((one) => one === undefined);
+  }
+
   /** Takes over all that `from` has of a unit, instead of what is here. */
   move(unit: string, from: UnitTable): void {
     const entry = from.#entries.get(unit);

@@ -193,10 +193,13 @@ export class ViewReader {
   }
 
   async cluster(options: ReadOptions = {}): Promise<ClusterRead> {
-    const first = await this.#store.read({ range: { key: this.#keys.clusterId } }, options);
-    const { revision } = first.header;
-    const [leaderItem] = await this.#gets([this.#keys.leader], { ...options, revision });
-    const idItem = first.items[0];
+    const { revision: asOf, ...call } = options;
+    const { clusterId: idKey, leader: leaderKey } = this.#keys;
+    const read = { keys: [idKey, leaderKey], revision: asOf };
+    const { header, items } = await this.#store.readKeys(read, call);
+    const revision = asOf ?? header.revision;
+    const idItem = items.find(({ key }) => key === idKey);
+    const leaderItem = items.find(({ key }) => key === leaderKey);
     const clusterId = idItem && this.#decode(clusterIdRecord, idItem)?.id;
     const leader = leaderItem && this.#decode(leaderRecord, leaderItem)?.machine;
     return {

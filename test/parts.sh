@@ -55,11 +55,12 @@ show_failure() { # of a test run: the failing tests, or everything where it ende
 # shellcheck disable=SC2034  # used by those who source this
 {
   fast_tests() { find test -name '*.test.ts' ! -name '*.real.test.ts' ! -name '*.lab.test.ts' | sort; }
-  # The same in parts of about equal length: what computes, what waits, and the rest.
-  core_tests() { fast_tests | grep -E "^test/(cluster|engine|fuzz|simulation|units)/"; }
-  api_tests() { fast_tests | grep -E "^test/api/"; }
+  # The same in parts that take about as long as one another: what computes, and what waits for sockets and processes.
+  simulation_tests() { fast_tests | grep -E "^test/simulation/"; }
+  core_tests() { fast_tests | grep -E "^test/(cluster|contract|engine|fuzz|registry|units)/"; }
+  api_tests() { fast_tests | grep -E "^test/(agent|api|sync)/"; }
   client_tests() { fast_tests | grep -E "^test/cli/"; }
-  other_tests() { fast_tests | grep -vE "^test/(api|cli|cluster|engine|fuzz|simulation|units)/"; }
+  other_tests() { fast_tests | grep -vE "^test/(agent|api|cli|cluster|contract|engine|fuzz|registry|simulation|sync|units)/"; }
   real_tests() { find test -name '*.real.test.ts' | sort; }
   lab_tests() { find test -name '*.lab.test.ts' | sort; }
 }

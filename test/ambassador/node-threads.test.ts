@@ -10,6 +10,7 @@ import { silentLogger } from "../../src/runtime/logger.ts";
 import { systemClock } from "../../src/runtime/system-clock.ts";
 import { startPlaneThread } from "../support/plane-thread.ts";
 import { Client, NamedServer, reached } from "../support/proxy-ends.ts";
+import { IS_QUICK } from "../support/quick.ts";
 import { waitFor } from "../support/wait-for.ts";
 
 const TCP = { type: "tcp", host: "127.0.0.1", port: 0 } as const;
@@ -34,7 +35,7 @@ function clientsOf(t: TestContext, count: number, link: ProxyLink): readonly Cli
   return Array.from({ length: count }, () => new Client(t, link.addresses[0]));
 }
 
-for (const threads of [1, 2, 3]) {
+for (const threads of IS_QUICK ? [2] : [1, 2, 3]) {
   describe(`a link in ${threads} threads`, () => {
     it("has limits and numbers of its own, not of each thread", async (t) => {
       const { link } = await openLink(t, threads, { tuning: { connectionsMax: 8 } });

@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { request } from "node:http";
 import { test } from "node:test";
 import fc from "fast-check";
+import { codePoint } from "../support/code-point.ts";
+import { quick } from "../support/quick.ts";
 import { type ApiWorld, HERE, openApiWorld, putMachine, send } from "./api-world.ts";
 import {
   checkAnswer,
@@ -22,7 +24,7 @@ const TEXTS = fc.oneof(
   fc.constantFrom("", ".", "..", "/", "../../etc/passwd", "\0", "a\nb", "%00", "__proto__"),
   fc.constantFrom("[Service]\nExecStart=/bin/true\n", "[X-Fleet]\nGlobal=true\nMachineID=x\n", "["),
   fc.string({ unit: "grapheme", maxLength: 30 }),
-  fc.string({ unit: "binary", maxLength: 10 }),
+  fc.string({ unit: codePoint, maxLength: 10 }),
   fc.constant("x".repeat(5_000)),
 );
 
@@ -105,7 +107,7 @@ function callOf(
     schema === undefined
       ? fc.constant(undefined)
       : anyOf(document, schema).map((value) => JSON.stringify(value));
-  const garbage = fc.string({ unit: "binary" });
+  const garbage = fc.string({ unit: codePoint });
   const body = fc.oneof({ weight: 10, arbitrary: json }, { weight: 1, arbitrary: garbage });
   const type = fc.oneof(
     { weight: 10, arbitrary: fc.constant(JSON_TYPE) },
@@ -276,8 +278,3 @@ test("every route refuses a body of more than 4 MiB, said or not, and goes on se
     }
   }
 });
-
-/** `npm run check` looks at fewer. */
-function quick(runs: number): number {
-  return process.env["FLEET_QUICK"] === "1" ? runs / 2 : runs;
-}

@@ -4,6 +4,8 @@ import fc from "fast-check";
 import { COMMANDS } from "../../src/cli/commands.ts";
 import { commonOptions, GLOBAL_OPTIONS, type OptionSpec } from "../../src/cli/options.ts";
 import { systemClock } from "../../src/runtime/system-clock.ts";
+import { codePoint } from "../support/code-point.ts";
+import { quick } from "../support/quick.ts";
 import { PlayedCluster } from "./played-cluster.ts";
 
 /** Run by others, wait for ever, or act on this machine. */
@@ -51,7 +53,7 @@ const junk = fc.oneof(
       "json",
     ],
   ),
-  fc.string({ unit: "binary", maxLength: 300 }),
+  fc.string({ unit: codePoint, maxLength: 300 }),
 );
 
 /** Values that an option takes, and others. */
@@ -108,6 +110,6 @@ test("any options and arguments end with a documented exit status, in time, with
       if (result.exit !== 0)
         assert.notEqual((result.err + result.out).trim(), "", "it says nothing");
     }),
-    { numRuns: 300, seed: 1 },
+    { numRuns: quick(300), seed: 1 },
   );
 });

@@ -3,6 +3,7 @@ import { describe, test } from "node:test";
 import fc from "fast-check";
 import { rebalance } from "../../src/cluster/rebalance.ts";
 import { Fixture } from "../engine/fixture.ts";
+import { quick } from "../support/quick.ts";
 
 /** `m1` has taken everything before the others came. */
 function crowded(units: (f: Fixture) => void, others: readonly string[] = ["m2"]): Fixture {
@@ -144,6 +145,6 @@ test("rebalance() leaves the state alone, can be carried out as it says, and fin
       carryOut(f);
       if (isComplete) assert.deepEqual(rebalance(f.cluster).moves, []);
     }),
-    { numRuns: 400, seed: 1 },
+    { numRuns: quick(400), seed: 1 },
   );
 });

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { conflicts } from "../../src/cluster/relations.ts";
+import { quick } from "../support/quick.ts";
 import { Fixture, summary } from "./fixture.ts";
 
 function drain(f: Fixture, machineId: string): void {
@@ -356,7 +357,7 @@ test("a drain interrupts each unit once at most, breaks no Conflicts on the way,
           assert.match(f.reasons(name)[0] ?? "", /^drain-/, `${name} stays on ${id}`);
       }
     }),
-    { numRuns: 500, seed: 1 },
+    { numRuns: quick(500), seed: 1 },
   );
 });
 

@@ -9,11 +9,12 @@ import { readRequirements } from "../../src/cluster/read-requirements.ts";
 import { conflicts } from "../../src/cluster/relations.ts";
 import { plan } from "../../src/engine/plan.ts";
 import type { EngineTask } from "../../src/engine/tasks.ts";
+import { quick } from "../support/quick.ts";
 import { Fixture, summary } from "./fixture.ts";
 import { Oracle } from "./oracle.ts";
 
 /** `npm run check` looks at fewer. */
-const RUNS = process.env["FLEET_QUICK"] === "1" ? 400 : 1_500;
+const RUNS = quick(1_500);
 
 const UNITS = [
   "a.service",
@@ -222,7 +223,7 @@ test("plan() leaves the state as it was", () => {
         f.step();
       }
     }),
-    { numRuns: 300, seed: 1 },
+    { numRuns: quick(300), seed: 1 },
   );
 });
 
@@ -318,7 +319,7 @@ test("plan() agrees with a dumb scheduler where requirements are simple", () => 
       const placed = new Map(chosenUnits.map(([name]) => [name, f.placedOn(name)]));
       assert.deepEqual(placed, dumbSchedule(chosenMachines, chosenUnits));
     }),
-    { numRuns: 500, seed: 1 },
+    { numRuns: quick(500), seed: 1 },
   );
 });
 

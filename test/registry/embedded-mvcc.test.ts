@@ -4,8 +4,9 @@ import fc from "fast-check";
 import { MvccMap } from "../../src/registry/embedded-mvcc.ts";
 import { compareKeys, SortedKeys } from "../../src/registry/embedded-sorted-keys.ts";
 import type { Change, KeyValue, Operation, Range } from "../../src/registry/store.ts";
+import { codePoint } from "../support/code-point.ts";
 
-const anyText = fc.string({ unit: "binary", maxLength: 8 });
+const anyText = fc.string({ unit: codePoint, maxLength: 8 });
 
 describe("compareKeys()", () => {
   it("orders any keys as their UTF-8 bytes", () => {

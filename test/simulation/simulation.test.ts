@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
+import { IS_QUICK } from "../support/quick.ts";
 import { failureText } from "./check-plans.ts";
 import { planText } from "./plan.ts";
 import { LIFE_EFFECTS_MAX, LIVES, lifeOf, SCENARIOS, type Scenario } from "./scenarios.ts";
@@ -8,8 +9,9 @@ import { Simulator } from "./simulator.ts";
 /** FLEET_SIM_SEED=N runs other plans. */
 const SEED = Number(process.env["FLEET_SIM_SEED"] ?? 1);
 const RUNS = 100;
-/** `npm run check` sees whether all goes well; whether it goes the same way twice, `npm test` does. */
-const TYPE = process.env["FLEET_QUICK"] === "1" ? "run" : "run-twice";
+/** `npm run check` sees whether all goes well; whether it goes the same way twice, and after each single step, `npm test` does. */
+const TYPE = IS_QUICK ? "run" : "run-twice";
+const EFFECTS_STRIDE = IS_QUICK ? 3 : 1;
 
 describe("simulated cluster", () => {
   const simulator = new Simulator();
@@ -26,7 +28,7 @@ describe("simulated cluster", () => {
       const last = Math.max(...effects);
       assert.ok(last > 20 && last < LIFE_EFFECTS_MAX, `${last} effects`);
       // Right after one effect is right before the next.
-      for (let effect = 1; effect <= last; effect += 1) {
+      for (let effect = 1; effect <= last; effect += EFFECTS_STRIDE) {
         const scenario = lifeOf(life, { effect, moment: "after" });
         const { plan } = scenario;
         await explained(scenario, () => simulator.run({ type: "run", plan }));

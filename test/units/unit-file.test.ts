@@ -11,6 +11,7 @@ import {
   scanUnitFile,
 } from "../../src/units/unit-file.ts";
 import { UnitFileError } from "../../src/units/unit-problem.ts";
+import { codePoint } from "../support/code-point.ts";
 
 const FILE = "a.service";
 
@@ -30,13 +31,13 @@ const unitText = fc
     fc.oneof(
       fc.constantFrom("[Unit]", "[Service]", "[", "]", "=", "#", ";", "\\", "\n", "\r", "\r\n"),
       fc.constantFrom(" ", "\t", "A=1\n", "B = x \\\n", "\ufeff", "\0", '"', "ö", "\u00a0"),
-      fc.string({ unit: "binary", maxLength: 5 }),
+      fc.string({ unit: codePoint, maxLength: 5 }),
     ),
     { maxLength: 40 },
   )
   .map((parts) => parts.join(""));
 
-const anyText = fc.oneof(unitText, fc.string({ unit: "binary" }));
+const anyText = fc.oneof(unitText, fc.string({ unit: codePoint }));
 
 const READ: Readonly<Record<string, readonly [text: string, options: readonly string[]]>> = {
   "nothing in an empty file": ["", []],

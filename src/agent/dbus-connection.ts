@@ -216,14 +216,18 @@ export class DbusConnection {
   async #invoke(bus: MessageBus, call: DbusCall): Promise<unknown> {
     const { signal, deadlineMs, about: _, body, signature, ...target } = call;
     const content = signature === undefined ? {} : { signature, body: [...(body ?? [])] };
+    const options = {
+      timeout: deadlineMs ?? this.#options.callDeadlineMs,
+      ...(signal === undefined ? {} : { signal }),
+    };
     try {
-      return await bus.invoke(
-        { ...target, ...content },
-        {
-          timeout: deadlineMs ?? this.#options.callDeadlineMs,
-          ...(signal === undefined ? {} : { signal }),
-        },
-      );
+      // The package's own promise takes the stack of each call.
+      return await new Promise<unknown>((resolve, reject) => {
+        bus.invoke({ ...target, ...content }, options, (error, ...values: readonly unknown[]) => {
+          if (error !== null) reject(error);
+          else resolve(values.length > 1 ? values : values[0]);
+        });
+      });
     } catch (error) {
       signal?.throwIfAborted();
       throw translate(call, error);

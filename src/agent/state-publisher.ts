@@ -30,6 +30,9 @@ const GATHER_FIRST_MS = 10;
 const GATHER_MAX_MS = 80;
 /** Steps on the way are told when the unit has not come further within this time: most starts and stops are over by then, and make one write. */
 const PASSING_MS = 500;
+/** And when it still is as inactive as everybody knows, waiting for its turn, within this. */
+const WAITING_MS = 2_000;
+const INACTIVE = "inactive";
 
 interface Budget {
   tokens: number;
@@ -220,10 +223,12 @@ export class StatePublisher {
   /** How long to wait for the end of what goes on. What nobody was told of yet is told at once: the unit occupies the machine (I8). */
   #passesForMs(unit: string, nowMs: number): number {
     const { stateOf, isPassing } = this.#options;
-    const leftMs = (this.#dirty.get(unit) ?? nowMs) + PASSING_MS - nowMs;
-    if (leftMs <= 0 || (this.#published.get(unit) ?? "") === "") return 0;
+    const published = this.#published.get(unit) ?? "";
     const state = stateOf(unit);
-    return state !== undefined && isPassing?.(unit, state) === true ? leftMs : 0;
+    if (published === "" || state === undefined || isPassing?.(unit, state) !== true) return 0;
+    const isWaiting = state.active === INACTIVE && published.includes(`"active":"${INACTIVE}"`);
+    const sinceMs = this.#dirty.get(unit) ?? nowMs;
+    return Math.max(0, sinceMs + (isWaiting ? WAITING_MS : PASSING_MS) - nowMs);
   }
 
   /** 0: a write is allowed now and counted. Otherwise milliseconds until it is. */

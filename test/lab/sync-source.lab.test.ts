@@ -20,8 +20,8 @@ after(() => daemon?.kill());
 
 let tree: GitWorkTree;
 
-/** In every fleet.conf: a repository that git serves on the host. */
-async function configure(): Promise<void> {
+/** In every fleet.conf: a repository that git serves on the host. Gives the settings. */
+async function configure(): Promise<Readonly<Record<string, string>>> {
   const { lab } = fixture;
   tree = new GitWorkTree(join(lab.dir, "repositories/units"));
   tree.write("web/a.service", SLEEPER);
@@ -45,7 +45,10 @@ async function configure(): Promise<void> {
     await lab.writeFile(machine, "/etc/fleet/sync-secret", "hush\n");
     await lab.configure(machine, settings);
   }
+  return settings;
 }
+
+let settings: Readonly<Record<string, string>> = {};
 
 async function freePort(host: string): Promise<number> {
   const server = createServer().listen(0, host);
@@ -87,7 +90,7 @@ const signed = (secret: string) => (body: string) =>
 
 test("the daemon that leads follows sync_source, a signed webhook makes it look at once, and the next leader takes over", async () => {
   const { lab } = fixture;
-  await configure();
+  settings = await configure();
   await until("the first commit", tree.git("rev-parse", "HEAD"));
   await runEachOnce(lab, ["a.service"]);
   const first = await leader();
@@ -119,13 +122,48 @@ test("the daemon that leads follows sync_source, a signed webhook makes it look 
   });
 });
 
+test("with sync_keyring the daemon passes over a commit that no known key has signed, and runs the next that one has", async () => {
+  const { lab } = fixture;
+  const { key, signers } = sshKey("daemon");
+  const keyring = "/etc/fleet/allowed_signers";
+  for (const machine of lab.machines) {
+    await lab.writeFile(machine, keyring, signers);
+    await lab.configure(machine, { ...settings, sync_keyring: keyring, sync_poll: "1s" });
+  }
+  tree.write("web/d.service", SLEEPER);
+  tree.commit("Unsigned");
+  await lab.waitFor({
+    what: "the leader says that it refuses the commit",
+    deadlineMs: 60_000,
+    look: () => Promise.all(lab.machines.map((one) => lab.journal(one, "--unit=fleetd-ts"))),
+    until: (journals) => journals.join().includes("no known key has signed it"),
+  });
+  assert.deepEqual(await unitsOn(lab, ["d.service"]), []);
+  tree.write("web/e.service", SLEEPER);
+  tree.git("add", "--all");
+  tree.git(...bySsh(key), "commit", "--quiet", "-S", "-m", "Signed");
+  await until("the signed commit", tree.git("rev-parse", "HEAD"));
+  await runEachOnce(lab, ["b.service", "c.service", "d.service", "e.service"]);
+});
+
+/** A new key, and the file of those that are known. */
+function sshKey(name: string): { readonly key: string; readonly signers: string } {
+  const key = join(fixture.lab.dir, name);
+  execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", key]);
+  return { key, signers: `ada@example.com ${readFileSync(`${key}.pub`, "utf8")}` };
+}
+
+function bySsh(key: string): readonly string[] {
+  return ["-c", "gpg.format=ssh", "-c", `user.signingkey=${key}.pub`];
+}
+
 test("only commits that a known key has signed are applied, by SSH and by GPG", async () => {
   const { lab } = fixture;
   const keys = join(lab.dir, "keys");
   mkdirSync(keys, { mode: 0o700 });
-  execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", join(keys, "ssh")]);
+  const ssh = sshKey("keys/ssh");
   const signers = join(keys, "allowed_signers");
-  writeFileSync(signers, `ada@example.com ${readFileSync(join(keys, "ssh.pub"), "utf8")}`);
+  writeFileSync(signers, ssh.signers);
   const gpg = (...args: readonly string[]) =>
     execFileSync("gpg", ["--homedir", keys, "--batch", "--quiet", ...args], { stdio: "pipe" });
   gpg("--passphrase", "", "--quick-gen-key", "Ada <ada@example.com>", "ed25519", "sign", "never");
@@ -147,7 +185,7 @@ test("only commits that a known key has signed are applied, by SSH and by GPG", 
     }
     assert.deepEqual(await unitsOn(lab, ["s1.service"]), []);
     const amend = ["commit", "--quiet", "--amend", "--no-edit", "-S"];
-    own.git("-c", "gpg.format=ssh", "-c", `user.signingkey=${join(keys, "ssh.pub")}`, ...amend);
+    own.git(...bySsh(ssh.key), ...amend);
     assert.equal((await sync(signers)).code, 0);
     await runEachOnce(lab, ["s1.service"]);
     assert.notEqual((await sync(ring)).code, 0);

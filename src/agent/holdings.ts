@@ -96,6 +96,11 @@ export class Holdings {
     return this.#files.has(unit) || this.#starts.has(unit);
   }
 
+  /** systemd has been asked about it. */
+  isKnown(unit: string): boolean {
+    return this.#statuses.has(unit);
+  }
+
   isRunning(unit: string): boolean {
     const status = this.#statuses.get(unit);
     return status !== undefined && (isRunning(status) || status.hasJob);

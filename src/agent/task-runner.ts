@@ -183,6 +183,11 @@ export class TaskRunner {
     const [task] = reconcile(desired, holdings.current(unit), unit);
     if (desired !== undefined) {
       handback.settle(unit);
+      // It was written to be started, and then no longer wanted running: nothing has made systemd load it.
+      if (task === undefined && holdings.has(unit) && !holdings.isKnown(unit)) {
+        await holdings.refreshUnit(unit);
+        this.#options.onState(unit);
+      }
     } else if (task === undefined) {
       handback.settle(unit);
       if (this.#unheld.forgetClaim(unit)) this.#options.onState(unit);

@@ -81,6 +81,8 @@ function stateProblem(
 ): string | undefined {
   const status = machine.memory.status(unit);
   if (state === undefined) return `${machine.name} holds ${unit} and does not say so`;
+  if (status !== undefined && state.load !== status.load)
+    return `the state of ${unit} on ${machine.name} says "${state.load}", systemd ${status.load}`;
   const isRestless = workUnit(unit)?.rests === "restless";
   if (status === undefined || isRestless || state.active === status.active) return undefined;
   return `the state of ${unit} on ${machine.name} says ${state.active}, systemd ${status.active}`;

@@ -206,6 +206,11 @@ export const SCENARIOS: readonly Scenario[] = [
     ],
     tailMs: 5_000,
   }),
+  scenario("a unit is no longer to run while its start waits for its turn", {
+    machines: 1,
+    units: ["once", "slow", "web2"].map(unit),
+    steps: [[500, { type: "command", command: "load", unit: unit("web2") }]],
+  }),
   scenario("a machine freezes while starts wait for their turn", {
     steps: [[0, { type: "freeze", machine: 2, forMs: 12_000 }]],
     tailMs: 20_000,

@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../runtime/clock.ts";
 import { withDeadline } from "../runtime/deadline.ts";
@@ -33,6 +33,7 @@ const PROTOCOLS = "file:git:http:https:ssh";
 /** Of one call's output; a listing of 50,000 files is 10 MB. */
 const OUTPUT_BYTES_MAX = 256 * 1024 * 1024;
 const WORDS_MAX = 2_000;
+const PACKS_MAX = 20;
 
 export interface GitResult {
   readonly code: number;
@@ -79,6 +80,13 @@ export class GitProgram {
     await writeFile(this.#configuration, CONFIGURATION);
     const { code, words } = await this.#spawn(["init", "--quiet", "--bare", "--template="], {});
     if (code !== 0) throw unavailable(`cannot prepare ${this.#directory}: ${words}`);
+  }
+
+  /** Every fetch leaves a pack, and each costs every look at an object a little. None is thrown away that an old version could need. */
+  async tidy(call: GitCall): Promise<void> {
+    const names = await readdir(join(this.#directory, "objects/pack"));
+    if (names.filter((name) => name.endsWith(".pack")).length <= PACKS_MAX) return;
+    await this.run(["repack", "--geometric=2", "-d", "--quiet"], call);
   }
 
   async #spawn(args: readonly string[], call: GitCall): Promise<GitResult> {

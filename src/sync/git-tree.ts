@@ -62,6 +62,7 @@ export class GitTree implements TreeSource {
     if (code !== 0) {
       throw unavailable(`cannot fetch ${this.description}: ${withoutPassword(words)}`);
     }
+    await this.#git.tidy(call);
     const version = await this.find(WANTED, call);
     if (version === undefined) throw unavailable(`${this.description} has no commit`);
     return version;

@@ -1,6 +1,14 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { chmodSync, existsSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  globSync,
+  mkdtempSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -46,6 +54,23 @@ function sandbox(t: TestContext): Sandbox {
 }
 
 const UNIT = "[Service]\nExecStart=/bin/true\n";
+
+test("the copy of a repository stays small, and keeps versions that no branch has any more", async (t) => {
+  const box = sandbox(t);
+  const tree = await box.open();
+  box.write("a.service", UNIT);
+  const first = box.commit("First");
+  await tree.newest({});
+  for (let round = 0; round < 25; round += 1) {
+    box.write("a.service", `${UNIT}# ${round}\n`);
+    box.git("commit", "--quiet", "--all", "--amend", "-m", `Amended ${round}`);
+    await tree.newest({});
+  }
+  const packs = globSync(join(box.directory, "cache/*/repository/objects/pack/*.pack"));
+  assert.ok(packs.length <= 20, `${packs.length} packs`);
+  const version = await tree.find(first, {});
+  assert.equal(version?.id, first);
+});
 
 test("a git tree is the newest commit of its branch, byte for byte", async (t) => {
   const box = sandbox(t);

@@ -2,13 +2,15 @@
 // `bench proxy` runs it bundled, as programs are deployed: stripping types would count as the plane's memory.
 import { parentPort, Worker } from "node:worker_threads";
 import { openNftProxy } from "../src/ambassador/nft-proxy.ts";
+import { findHandles } from "../src/ambassador/node-handles.ts";
 import { serveThread } from "../src/ambassador/node-thread.ts";
 import { nodeThreadsProxy } from "../src/ambassador/node-threads.ts";
 import { silentLogger } from "../src/runtime/logger.ts";
 import { systemClock } from "../src/runtime/system-clock.ts";
 
 const [file = "", name, firstPort, threads = "2"] = process.argv.slice(1);
-const parts = { clock: systemClock, logger: silentLogger };
+const handles = findHandles(process.version);
+const parts = { clock: systemClock, logger: silentLogger, handles };
 
 async function main(): Promise<void> {
   const startThread = () => new Worker(file);

@@ -14,6 +14,7 @@ import { systemRandom } from "../runtime/system-random.ts";
 import { Ambassador } from "./ambassador.ts";
 import { AMBASSADOR_USAGE, type AmbassadorSpec, parseAmbassador } from "./arguments.ts";
 import { handedOverSockets } from "./handed-over.ts";
+import { findHandles } from "./node-handles.ts";
 import { serveThread } from "./node-thread.ts";
 import { nodeThreadsProxy } from "./node-threads.ts";
 import type { DataPlane, Endpoint } from "./proxy.ts";
@@ -41,6 +42,7 @@ const program: Program<AmbassadorSpec> = {
           ? nodeThreadsProxy({
               clock: systemClock,
               logger,
+              handles: findHandles(process.version),
               startThread,
               threads: spec.threads ?? defaultThreads(),
             })
@@ -116,4 +118,7 @@ function handedOverSocket(name: string): Endpoint {
 }
 
 if (parentPort === null) void runProgram(program);
-else serveThread(parentPort, { clock: systemClock, logger });
+else {
+  const handles = findHandles(process.version);
+  serveThread(parentPort, { clock: systemClock, logger, handles });
+}

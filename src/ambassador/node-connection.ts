@@ -1,8 +1,8 @@
-import { connect, type Socket } from "node:net";
 import type { CancelTimer, Clock } from "../runtime/clock.ts";
+import type { Backend } from "./backend.ts";
 import type { BackendTable, Slot } from "./backend-table.ts";
-import { Flow } from "./node-flow.ts";
-import { ReadBuffer, readInto } from "./node-read-buffer.ts";
+import { Flow, type FlowListener } from "./node-flow.ts";
+import type { Connected, Side } from "./node-side.ts";
 import type { LinkTuning, RefusalReason } from "./proxy.ts";
 import { proxyHeader } from "./proxy-header.ts";
 
@@ -14,7 +14,7 @@ const NONE_TRIED: ReadonlySet<string> = new Set();
 export interface ConnectionHost {
   readonly clock: Clock;
   readonly table: BackendTable;
-  readonly spareBuffers: Buffer[];
+  connect(backend: Backend, connected: Connected): Side;
   /** Whether one more may wait. */
   canHold(): boolean;
   heldChanged(by: 1 | -1): void;
@@ -28,28 +28,25 @@ export interface ConnectionHost {
  * One accepted connection: looks for a backend while the client waits unread, then carries bytes both ways until both have said
  * everything, or one breaks: then the other is reset too, so that nobody takes a broken stream for a finished one.
  */
-export class NodeConnection {
+export class NodeConnection implements FlowListener {
   readonly #host: ConnectionHost;
   readonly #tuning: LinkTuning;
-  readonly #client: Socket;
+  readonly #client: Side;
   readonly #untilMs: number;
-  #backend: Socket | undefined;
+  #backend: Side | undefined;
+  /** Counted as open there. */
   #slot: Slot | undefined;
-  #flows: readonly [Flow, Flow] | undefined;
   #tried: Set<string> | undefined;
-  #openSockets = 1;
   #cancelTimer: CancelTimer | undefined;
   #isHeld = false;
   #isSilent = false;
+  #isOver = false;
 
-  /** `client` has not been read from. */
-  constructor(host: ConnectionHost, tuning: LinkTuning, client: Socket) {
+  constructor(host: ConnectionHost, tuning: LinkTuning, client: Side) {
     this.#host = host;
     this.#tuning = tuning;
     this.#client = client;
     this.#untilMs = host.clock.monotonicMs() + tuning.holdMs;
-    client.on("error", () => this.cut());
-    client.on("close", () => this.#closed());
   }
 
   get isHeld(): boolean {
@@ -64,18 +61,25 @@ export class NodeConnection {
     this.#attempt();
   }
 
-  /** The kernel finds out whether a peer that says nothing for long is still there. */
+  /** Of a peer that says nothing for long the kernel finds out whether it is still there. */
   probe(): void {
     if (this.#isSilent) return;
     this.#isSilent = true;
-    for (const socket of [this.#client, this.#backend]) socket?.setKeepAlive(true, 30_000);
+    for (const side of [this.#client, this.#backend]) side?.keepAlive();
   }
 
   /** Both sides see a reset. */
   cut(): void {
-    this.#cancelTimer?.();
-    this.#setHeld(false);
-    for (const socket of [this.#client, this.#backend]) if (socket !== undefined) reset(socket);
+    this.#end("reset");
+  }
+
+  finished(): void {
+    this.#end("close");
+  }
+
+  broke(side: Side): void {
+    if (side === this.#backend && this.#slot !== undefined) this.#slot.errors += 1;
+    this.cut();
   }
 
   #attempt(): void {
@@ -104,112 +108,54 @@ export class NodeConnection {
   }
 
   #connect(slot: Slot): void {
-    const { clock, spareBuffers } = this.#host;
+    const { clock, table } = this.#host;
+    const { connectTimeoutMs } = this.#tuning;
     const began = clock.monotonicMs();
-    const { bufferBytes } = this.#tuning;
-    const down = new Flow(new ReadBuffer(spareBuffers, bufferBytes), (bytes) => {
-      slot.bytesToClient += bytes;
-    });
-    const { host, port } = slot.backend;
-    const backend = connect({
-      host,
-      port,
-      allowHalfOpen: true,
-      noDelay: true,
-      onread: down.onread,
-    });
     const failed = (error: Error) => {
-      this.#cancelTimer?.();
+      this.#backend?.close();
       this.#backend = undefined;
-      backend.destroy();
+      this.#slot = undefined;
       this.#host.connectFailed(slot, error);
-      this.#host.table.release(slot);
-      if (this.#client.destroyed) return;
+      table.release(slot);
       this.#tried ??= new Set();
       this.#tried.add(slot.backend.id);
       this.#attempt();
     };
-    this.#backend = backend;
-    const { connectTimeoutMs } = this.#tuning;
-    this.#cancelTimer = clock.setTimer(connectTimeoutMs, () => {
-      backend.destroy(new Error(`no connection within ${connectTimeoutMs} ms`));
-    });
-    backend.once("error", failed);
-    backend.on("connect", () => {
-      this.#cancelTimer?.();
-      backend.off("error", failed);
-      this.#host.table.connected(slot, clock.monotonicMs() - began);
-      this.#join({ backend, slot, down });
-    });
-    // Ours, by cut(): not the backend's failure.
-    backend.on("close", (hadError) => {
-      if (this.#slot === slot) this.#closed();
-      else if (!hadError && this.#backend === backend) this.#host.table.release(slot);
-    });
-  }
-
-  #join(joint: { readonly backend: Socket; readonly slot: Slot; readonly down: Flow }): void {
-    const { backend, slot, down } = joint;
-    const client = this.#client;
     this.#slot = slot;
-    this.#openSockets += 1;
-    const buffer = new ReadBuffer(this.#host.spareBuffers, this.#tuning.bufferBytes);
-    const up = new Flow(buffer, (bytes) => {
+    const backend = this.#host.connect(slot.backend, (error) => {
+      this.#cancelTimer?.();
+      if (error !== undefined) return failed(error);
+      table.connected(slot, clock.monotonicMs() - began);
+      this.#join(slot, backend);
+    });
+    this.#backend = backend;
+    this.#cancelTimer = clock.setTimer(connectTimeoutMs, () => {
+      failed(new Error(`no connection within ${connectTimeoutMs} ms`));
+    });
+  }
+
+  #join(slot: Slot, backend: Side): void {
+    const client = this.#client;
+    const countUp = (bytes: number) => {
       slot.bytesToBackend += bytes;
-    });
-    this.#flows = [up, down];
-    up.join(client, backend);
-    down.join(backend, client);
-    backend.on("error", () => {
-      slot.errors += 1;
-      this.cut();
-    });
-    backend.on("end", () => this.#ended(down, client));
-    client.on("end", () => this.#ended(up, backend));
-    if (this.#tuning.proxyProtocol) backend.write(proxyHeader(endsOf(client)));
-    readInto(client, up.onread);
+    };
+    const countDown = (bytes: number) => {
+      slot.bytesToClient += bytes;
+    };
+    if (this.#tuning.proxyProtocol) backend.write(proxyHeader(client.ends));
+    Flow.start(
+      new Flow([client, backend], countUp, this),
+      new Flow([backend, client], countDown, this),
+    );
   }
 
-  #ended(flow: Flow, sink: Socket): void {
-    flow.hasEnded = true;
-    if (this.#flows?.every((each) => each.hasEnded && each.isFlushed)) {
-      // Closing says the second goodbye too: one call less to the kernel for each short connection.
-      this.#client.destroy();
-      this.#backend?.destroy();
-    } else sink.end();
-  }
-
-  #closed(): void {
-    this.#openSockets -= 1;
-    if (this.#openSockets > 0) {
-      // One side vanished without a goodbye of the other: nothing more can come of it.
-      if (this.#slot !== undefined && this.#client.destroyed !== this.#backend?.destroyed)
-        this.cut();
-      else if (this.#slot === undefined) this.#backend?.destroy();
-      return;
-    }
+  #end(how: "close" | "reset"): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
     this.#cancelTimer?.();
     this.#setHeld(false);
-    if (this.#slot === undefined) this.#backend?.destroy();
-    else this.#host.table.release(this.#slot);
-    for (const flow of this.#flows ?? []) flow.close();
+    for (const side of [this.#client, this.#backend]) side?.[how]();
+    if (this.#slot !== undefined) this.#host.table.release(this.#slot);
     this.#host.ended(this);
   }
-}
-
-/** The peer sees a broken stream, not a finished one. Only TCP can; and not once the goodbye is on its way: libuv refuses, and closes nothing. */
-export function reset(socket: Socket): void {
-  if (socket.destroyed) return;
-  const saidGoodbye = socket.writableEnded && socket.writableLength === 0;
-  if (saidGoodbye || socket.connecting || socket.remoteFamily === undefined) socket.destroy();
-  else socket.resetAndDestroy();
-}
-
-function endsOf(client: Socket) {
-  const { remoteAddress, remotePort, localAddress, localPort } = client;
-  if (!remoteAddress || !remotePort || !localAddress || !localPort) return undefined;
-  return {
-    client: { address: remoteAddress, port: remotePort },
-    local: { address: localAddress, port: localPort },
-  };
 }

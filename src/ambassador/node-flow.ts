@@ -1,61 +1,70 @@
-import type { Socket } from "node:net";
-import type { ReadBuffer } from "./node-read-buffer.ts";
+import type { Side, SideEvents } from "./node-side.ts";
+
+/** What a connection is told by its two flows. */
+export interface FlowListener {
+  /** Both sides have said everything, and all of it is passed on. */
+  finished(): void;
+  broke(side: Side): void;
+}
 
 /**
- * One direction of a connection. At most one write is outstanding and nothing is read meanwhile, so the buffer may be used again and a
- * slow reader holds its sender back. Nothing in between looks at the bytes.
+ * One direction of a connection, and all that its source tells. At most one read is being written and nothing is read meanwhile, so a slow
+ * reader holds its sender back. Nothing in between looks at the bytes.
  */
-export class Flow {
-  readonly #buffer: ReadBuffer;
+export class Flow implements SideEvents {
+  readonly #source: Side;
+  readonly #sink: Side;
   readonly #count: (bytes: number) => void;
-  #source: Socket | undefined;
-  #sink: Socket | undefined;
-  #waiting = false;
-  /** The source has said everything. */
+  readonly #listener: FlowListener;
+  #opposite: Flow | undefined;
+  #isWaiting = false;
   hasEnded = false;
 
-  readonly onread = {
-    buffer: (): Uint8Array => this.#buffer.current,
-    callback: (bytes: number, buffer: Uint8Array): boolean => this.#pass(bytes, buffer),
-  };
-
-  constructor(buffer: ReadBuffer, count: (bytes: number) => void) {
-    this.#buffer = buffer;
-    this.#count = count;
-  }
-
-  /** Comes before the first read. */
-  join(source: Socket, sink: Socket): void {
+  constructor(
+    [source, sink]: readonly [Side, Side],
+    count: (bytes: number) => void,
+    listener: FlowListener,
+  ) {
     this.#source = source;
     this.#sink = sink;
+    this.#count = count;
+    this.#listener = listener;
   }
 
-  /** The sink has everything it was sent: by this process, not by its own reader. */
-  get isFlushed(): boolean {
-    return this.#sink?.writableLength === 0;
+  /** Begins to carry bytes both ways. */
+  static start(up: Flow, down: Flow): void {
+    up.#opposite = down;
+    down.#opposite = up;
+    down.#source.start(down);
+    up.#source.start(up);
   }
 
-  /** After both sockets are closed. */
-  close(): void {
-    this.#buffer.giveBack();
+  bytes(chunk: Uint8Array): boolean {
+    this.#count(chunk.length);
+    this.#isWaiting = !this.#sink.write(chunk);
+    return !this.#isWaiting;
   }
 
-  #pass(bytes: number, buffer: Uint8Array): boolean {
-    const sink = this.#sink;
-    if (sink === undefined || sink.destroyed) return false;
-    this.#count(bytes);
-    sink.write(bytes === buffer.length ? buffer : buffer.subarray(0, bytes), this.#written);
-    if (sink.writableLength === 0) {
-      this.#buffer.adapt(bytes);
-      return true;
-    }
-    this.#waiting = true;
-    return false;
+  /** Everything before it is passed on: nothing is read while something is not. */
+  ended(): void {
+    this.hasEnded = true;
+    // Closing says the second goodbye too: one call less to the kernel for each short connection.
+    if (this.#opposite?.hasEnded) this.#listener.finished();
+    else this.#sink.end();
   }
 
-  readonly #written = (): void => {
-    if (!this.#waiting || this.#sink?.writableLength !== 0) return;
-    this.#waiting = false;
-    this.#source?.resume();
-  };
+  /** What the opposite flow has written to this one's source. */
+  drained(): void {
+    this.#opposite?.goOn();
+  }
+
+  goOn(): void {
+    if (!this.#isWaiting) return;
+    this.#isWaiting = false;
+    this.#source.resume();
+  }
+
+  failed(): void {
+    this.#listener.broke(this.#source);
+  }
 }

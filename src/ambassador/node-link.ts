@@ -1,11 +1,16 @@
-import { createServer, type Server, type Socket } from "node:net";
+import { createServer, isIP, type Server } from "node:net";
 import type { CancelTimer, Clock } from "../runtime/clock.ts";
 import { errorMessage } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { Backend } from "./backend.ts";
 import { BackendTable, type Slot } from "./backend-table.ts";
-import { type ConnectionHost, NodeConnection, reset } from "./node-connection.ts";
+import { type ConnectionHost, NodeConnection } from "./node-connection.ts";
+import { type HandleParts, HandleSide } from "./node-handle-side.ts";
+import { type Handles, takeHandles } from "./node-handles.ts";
 import { listenStream } from "./node-listen.ts";
+import { ReadBuffers } from "./node-read-buffers.ts";
+import type { Connected, Side } from "./node-side.ts";
+import { SocketSide } from "./node-socket-side.ts";
 import { UdpEndpoint } from "./node-udp.ts";
 import {
   type BoundAddress,
@@ -26,6 +31,8 @@ const LOCAL_ERRORS = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOT
 export interface NodeProxyParts {
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Without them connections are carried by sockets. */
+  readonly handles?: Handles | undefined;
 }
 
 export interface NodeLinkOptions extends LinkOptions {
@@ -48,7 +55,6 @@ export class NodeLink implements ProxyLink, ConnectionHost {
   readonly name: string;
   readonly clock: Clock;
   readonly table: BackendTable;
-  readonly spareBuffers: Buffer[] = [];
   readonly #logger: Logger;
   readonly #onClose: () => void;
   readonly #servers: Server[] = [];
@@ -61,6 +67,7 @@ export class NodeLink implements ProxyLink, ConnectionHost {
   readonly #reusePort: "first" | "joining" | undefined;
   #addresses: BoundAddress[] = [];
   #tuning: LinkTuning;
+  #handleParts: HandleParts | undefined;
   #accepted = 0;
   #isOpen = true;
   #idle: (() => void) | undefined;
@@ -92,6 +99,9 @@ export class NodeLink implements ProxyLink, ConnectionHost {
     this.clock = parts.clock;
     this.#logger = parts.logger;
     this.#tuning = { ...defaultTuning, ...options.tuning };
+    const { handles } = parts;
+    if (handles !== undefined)
+      this.#handleParts = { handles, buffers: new ReadBuffers(this.#tuning.bufferBytes) };
     this.table = new BackendTable(parts.clock, () => this.#tuning);
   }
 
@@ -109,7 +119,12 @@ export class NodeLink implements ProxyLink, ConnectionHost {
   }
 
   async setTuning(tuning: Partial<LinkTuning>): Promise<void> {
+    const { bufferBytes } = this.#tuning;
     this.#tuning = { ...defaultTuning, ...tuning };
+    if (this.#handleParts !== undefined && this.#tuning.bufferBytes !== bufferBytes) {
+      const buffers = new ReadBuffers(this.#tuning.bufferBytes);
+      this.#handleParts = { ...this.#handleParts, buffers };
+    }
   }
 
   async stats(): Promise<LinkStats> {
@@ -136,9 +151,14 @@ export class NodeLink implements ProxyLink, ConnectionHost {
     }
     for (const connection of this.#connections) connection.cut();
     await Promise.all(this.#udp.map((endpoint) => endpoint.close()));
-    // The last ones' sockets close in a turn of their own.
-    if (this.#connections.size > 0) await new Promise<void>((resolve) => (this.#idle = resolve));
     this.#onClose();
+  }
+
+  connect(backend: Backend, connected: Connected): Side {
+    const { host, port } = backend;
+    return this.#handleParts === undefined || isIP(host) === 0
+      ? SocketSide.connect({ host, port }, connected)
+      : HandleSide.connect(this.#handleParts, { address: host, port }, connected);
   }
 
   canHold(): boolean {
@@ -179,7 +199,15 @@ export class NodeLink implements ProxyLink, ConnectionHost {
       return;
     }
     const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true });
-    server.on("connection", (client) => this.#accept(client));
+    server.on("connection", (socket) => this.#accept(new SocketSide(socket)));
+    // In the same turn as it begins to listen: none has come yet.
+    server.once("listening", () => {
+      const parts = this.#handleParts;
+      if (parts === undefined || typeof server.address() === "string") return;
+      takeHandles(server, (handle) => {
+        this.#accept(new HandleSide(this.#handleParts ?? parts, handle));
+      });
+    });
     this.#addresses.push(await listenStream(server, endpoint, this.#reusePort));
     this.#servers.push(server);
     server.on("error", (error) => {
@@ -187,14 +215,13 @@ export class NodeLink implements ProxyLink, ConnectionHost {
     });
   }
 
-  #accept(client: Socket): void {
+  #accept(client: Side): void {
     this.#accepted += 1;
     const open = Atomics.add(this.#counts, OPEN, 1);
     if (!this.#isOpen || open >= this.#tuning.connectionsMax) {
       Atomics.sub(this.#counts, OPEN, 1);
       if (this.#isOpen) this.refused("too-many-connections");
-      client.on("error", () => {});
-      reset(client);
+      client.reset();
       return;
     }
     const connection = new NodeConnection(this, this.#tuning, client);

@@ -1,9 +1,5 @@
 import { isIPv4, isIPv6 } from "node:net";
-
-export interface Peer {
-  readonly address: string;
-  readonly port: number;
-}
+import type { SideEnds } from "./node-side.ts";
 
 const SIGNATURE = [0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a];
 const VERSION_2_PROXY = 0x21;
@@ -13,14 +9,12 @@ const TCP_OVER_IPV4 = 0x11;
 const TCP_OVER_IPV6 = 0x21;
 
 /** What goes ahead of a client's bytes: the PROXY protocol's binary header, https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt. */
-export function proxyHeader(
-  ends: { readonly client: Peer; readonly local: Peer } | undefined,
-): Buffer {
+export function proxyHeader(ends: SideEnds | undefined): Buffer {
   if (ends === undefined) return header(VERSION_2_LOCAL, 0, Buffer.alloc(0));
-  const addresses = [ends.client, ends.local].map(({ address }) => plainAddress(address));
+  const addresses = [ends.remote, ends.local].map(({ address }) => plainAddress(address));
   const isIPv4Only = addresses.every(isIPv4);
   const ports = Buffer.alloc(4);
-  ports.writeUInt16BE(ends.client.port, 0);
+  ports.writeUInt16BE(ends.remote.port, 0);
   ports.writeUInt16BE(ends.local.port, 2);
   const bytes = addresses.map((address) =>
     isIPv4Only ? fourBytes(address) : sixteenBytes(address),

@@ -34,7 +34,7 @@ describe("proxyHeader()", () => {
   ] as const) {
     it(`names both ends of ${title}`, () => {
       const header = proxyHeader({
-        client: { address: client, port: 0xaabb },
+        remote: { address: client, port: 0xaabb },
         local: { address: local, port: 80 },
       });
       assert.equal(header.toString("hex"), SIGNATURE + expected);

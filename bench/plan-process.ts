@@ -107,7 +107,7 @@ function measureLosses({ generated, planned, random }: Measured): readonly numbe
       planned.lose(machineId);
       planned.settle();
     });
-    assert.equal(planned.state.machine(machineId)?.placed.size, 0, "all have left");
+    assert.equal(planned.state.machine(machineId)?.placed.length, 0, "all have left");
     const back = presences.get(machineId);
     planned.find(machineId);
     planned.apply(back === undefined ? [] : [back]);

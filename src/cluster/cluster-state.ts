@@ -13,6 +13,8 @@ import {
   type MutableUnit,
   machinesOf,
   noting,
+  removeFrom,
+  setFollower,
   type UnitEntry,
   without,
 } from "./entries.ts";
@@ -38,7 +40,8 @@ import { ManifestTable, type RequirementsReader, type UnusedManifest } from "./m
 import { isOtherStart, MoveIndex } from "./move-index.ts";
 import { Occupancy } from "./occupancy.ts";
 import type { OpenMachines } from "./open-machines.ts";
-import { TieIndex } from "./tie-index.ts";
+import { type Constraints, neighbour } from "./relations.ts";
+import { markTied, TieIndex } from "./tie-index.ts";
 
 /**
  * The whole cluster in memory, with the indexes that decisions need, kept current one fact at a time. Facts may come
@@ -117,10 +120,6 @@ export class ClusterState {
     return found;
   }
 
-  followers(unit: string): ReadonlySet<string> {
-    return this.#ties.followers(unit);
-  }
-
   unusedManifests(countMax: number): readonly UnusedManifest[] {
     return this.#manifests.unused(countMax);
   }
@@ -128,9 +127,6 @@ export class ClusterState {
   /** Takes over one fact; what it concerns is added to `dirty`, if that is asked. */
   apply(fact: ClusterFact, dirty?: Dirty): void {
     switch (fact.kind) {
-      case "unit":
-        this.#applyUnit(this.#unit(fact.unit), fact.value, dirty);
-        break;
       case "file":
         for (const unit of this.#manifests.set(fact.manifest, fact.value)) {
           this.#refreshConstraints(this.#unit(unit), dirty);
@@ -139,36 +135,44 @@ export class ClusterState {
       case "machine":
         this.#applyMachine(this.#machine(fact.machineId), fact.value, dirty);
         break;
-      case "operator":
-        this.#applyOperator(this.#machine(fact.machineId), fact.value, dirty);
-        break;
       case "roster":
         this.#applyRoster(this.#machine(fact.machineId), fact.value, dirty);
         break;
-      case "placement":
-        this.#applyPlacement(this.#unit(fact.unit), fact.value, dirty);
-        break;
-      case "assignment":
-        this.#applyAssignment(fact.machineId, this.#unit(fact.unit), fact.value, dirty);
-        break;
-      case "state":
-        this.#applyState(fact.machineId, this.#unit(fact.unit), fact.value, dirty);
-        break;
-      case "blocked":
-        this.#applyBlocked(this.#unit(fact.unit), fact.value, dirty);
-        break;
-      case "history":
-        this.#applyHistory(this.#unit(fact.unit), fact.value, dirty);
-        break;
-      case "move":
-        this.#applyMove(this.#unit(fact.unit), fact.value, dirty);
-        break;
+      default:
+        this.replace(fact, dirty);
     }
   }
 
-  #applyUnit(unit: MutableUnit, value: FactValue<UnitSpec>, dirty: Dirty | undefined): void {
+  /** As apply(); gives back the value that the fact takes the place of. One that cannot be read takes nobody's. */
+  replace(fact: ReplaceableFact, dirty?: Dirty): FactValue<unknown> {
+    switch (fact.kind) {
+      case "unit":
+        return this.#applyUnit(this.#unit(fact.unit), fact.value, dirty);
+      case "operator":
+        return this.#applyOperator(this.#machine(fact.machineId), fact.value, dirty);
+      case "placement":
+        return this.#applyPlacement(this.#unit(fact.unit), fact.value, dirty);
+      case "assignment":
+        return this.#applyAssignment(fact.machineId, this.#unit(fact.unit), fact.value, dirty);
+      case "state":
+        return this.#applyState(fact.machineId, this.#unit(fact.unit), fact.value, dirty);
+      case "blocked":
+        return this.#applyBlocked(this.#unit(fact.unit), fact.value, dirty);
+      case "history":
+        return this.#applyHistory(this.#unit(fact.unit), fact.value, dirty);
+      case "move":
+        return this.#applyMove(this.#unit(fact.unit), fact.value, dirty);
+    }
+  }
+
+  #applyUnit(
+    unit: MutableUnit,
+    value: FactValue<UnitSpec>,
+    dirty: Dirty | undefined,
+  ): FactValue<UnitSpec> {
+    const before = unit.unit;
     dirty?.units.add(unit.name);
-    if (!this.#note(unit, ["unit"], value, dirty)) return;
+    if (!this.#note(unit, "unit", value, dirty)) return undefined;
     const next = readable(value);
     this.#countOwn(unit, next?.record.manifest);
     unit.unit = next;
@@ -176,12 +180,13 @@ export class ClusterState {
     else this.#globals.delete(unit.name);
     this.#refreshConstraints(unit, dirty);
     this.#tidyUnit(unit);
+    return before;
   }
 
   /** The unit's record or manifest changed: whoever is tied to it, before or now, is concerned. */
   #refreshConstraints(unit: MutableUnit, dirty: Dirty | undefined): void {
     dirty?.units.add(unit.name);
-    if (dirty !== undefined) this.#ties.markTied(unit, dirty);
+    if (dirty !== undefined) markTied(unit, dirty);
     const before = knownConstraints(unit);
     unit.constraints =
       unit.unit === undefined
@@ -189,13 +194,24 @@ export class ClusterState {
         : this.#manifests.constraints(unit.unit.record.manifest, unit.name);
     const after = knownConstraints(unit);
     if (before !== after) {
-      unit.self = { name: unit.name, constraints: after === undefined ? [] : [after] };
-      this.#ties.setConstraints(unit.name, before, after);
+      unit.self = neighbour(unit.name, after);
+      this.#setPeers(unit.name, before, after);
     }
     this.#ties.refreshWaiting(unit, before);
-    if (dirty !== undefined) this.#ties.markTied(unit, dirty);
+    if (dirty !== undefined && before !== after) markTied(unit, dirty);
     for (const machineId of machinesOf(unit)) {
       this.#occupancy.refresh(this.#machine(machineId), unit, { dirty, belongs: true });
+    }
+  }
+
+  #setPeers(name: string, before: Constraints | undefined, after: Constraints | undefined): void {
+    for (const peer of before?.requirements.machineOf ?? []) {
+      const entry = this.#unit(peer);
+      setFollower(entry, name, false);
+      this.#tidyUnit(entry);
+    }
+    for (const peer of after?.requirements.machineOf ?? []) {
+      setFollower(this.#unit(peer), name, true);
     }
   }
 
@@ -218,10 +234,12 @@ export class ClusterState {
     machine: MutableMachine,
     value: FactValue<OperatorSpec>,
     dirty: Dirty | undefined,
-  ): void {
+  ): FactValue<OperatorSpec> {
+    const before = machine.operator;
     machine.unreadable = noting(machine.unreadable, "operator", value === "unreadable");
     if (value !== "unreadable") machine.operator = value;
     this.#machineChanged(machine, machine.presence, dirty);
+    return before;
   }
 
   #applyRoster(
@@ -252,28 +270,29 @@ export class ClusterState {
     unit: MutableUnit,
     value: FactValue<PlacementSpec>,
     dirty: Dirty | undefined,
-  ): void {
+  ): FactValue<PlacementSpec> {
+    const replaced = unit.placement;
     dirty?.units.add(unit.name);
-    if (!this.#note(unit, ["placement"], value, dirty)) return;
-    const before = unit.placement?.record.machine;
-    const beforeFrom = unit.placement?.record.moving?.from;
+    if (!this.#note(unit, "placement", value, dirty)) return undefined;
+    const before = replaced?.record.machine;
     unit.placement = readable(value);
     const after = unit.placement?.record.machine;
-    if (dirty !== undefined) this.#ties.markTied(unit, dirty);
+    if (dirty !== undefined) markTied(unit, dirty);
     if (before !== undefined && before !== after) {
       const machine = this.#machine(before);
-      machine.placed.delete(unit.name);
+      removeFrom(machine.placed, unit);
       this.#occupancyChanged(machine, unit, { dirty, belongs: true });
     }
     if (after !== undefined) {
       const machine = this.#machine(after);
-      machine.placed.add(unit.name);
+      if (before !== after) machine.placed.push(unit);
       this.#occupancyChanged(machine, unit, { dirty, belongs: true });
     }
-    const left = this.#moves.setFrom(unit, beforeFrom);
+    const left = this.#moves.setFrom(unit, replaced?.record.moving?.from);
     if (left !== undefined && dirty !== undefined)
       this.#moves.markNext(left, this.#machines.get(left), dirty);
     this.#tidyUnit(unit);
+    return replaced;
   }
 
   #applyAssignment(
@@ -281,9 +300,9 @@ export class ClusterState {
     unit: MutableUnit,
     value: FactValue<AssignmentSpec>,
     dirty: Dirty | undefined,
-  ): void {
+  ): FactValue<AssignmentSpec> {
     dirty?.units.add(unit.name);
-    if (!this.#note(unit, ["assignment", machineId], value, dirty)) return;
+    if (!this.#note(unit, "assignment", value, dirty, machineId)) return undefined;
     const machine = this.#machine(machineId);
     const before = machine.assignments.get(unit.name);
     const next = readable(value);
@@ -296,11 +315,12 @@ export class ClusterState {
       unit.assignedTo = including(unit.assignedTo, machine);
     }
     const isOther = (before === undefined) !== (next === undefined);
-    if (isOther && dirty !== undefined) this.#ties.markTied(unit, dirty);
+    if (isOther && dirty !== undefined) markTied(unit, dirty);
     // A unit that is not global belongs where it is placed.
     const belongs = isOther && unit.unit?.record.global === true;
     this.#occupancyChanged(machine, unit, { dirty, belongs });
     this.#tidyUnit(unit);
+    return before;
   }
 
   #applyState(
@@ -308,8 +328,8 @@ export class ClusterState {
     unit: MutableUnit,
     value: FactValue<StateSpec>,
     dirty: Dirty | undefined,
-  ): void {
-    if (!this.#note(unit, ["state", machineId], value, dirty)) return;
+  ): FactValue<StateSpec> {
+    if (!this.#note(unit, "state", value, dirty, machineId)) return undefined;
     const machine = this.#machine(machineId);
     const before = machine.states.get(unit.name);
     const next = readable(value);
@@ -331,12 +351,13 @@ export class ClusterState {
     ) {
       dirty?.units.add(unit.name);
       // A group leaves a machine when the last of its members has stopped there.
-      if (dirty !== undefined) this.#ties.markTied(unit, dirty);
+      if (dirty !== undefined) markTied(unit, dirty);
       this.#occupancyChanged(machine, unit, { dirty, belongs: false });
     } else if (this.#isHeeded(unit, machineId) && isOtherStart(before, next)) {
       dirty?.units.add(unit.name);
     }
     this.#tidyUnit(unit);
+    return before;
   }
 
   /** Whether what systemd says of the unit there decides anything: for units that move, that move when they fail, and global ones that roll. */
@@ -348,9 +369,14 @@ export class ClusterState {
     );
   }
 
-  #applyBlocked(unit: MutableUnit, value: FactValue<BlockedSpec>, dirty: Dirty | undefined): void {
-    if (!this.#note(unit, ["blocked"], value, dirty)) return;
-    const was = unit.blocked !== undefined;
+  #applyBlocked(
+    unit: MutableUnit,
+    value: FactValue<BlockedSpec>,
+    dirty: Dirty | undefined,
+  ): FactValue<BlockedSpec> {
+    const before = unit.blocked;
+    if (!this.#note(unit, "blocked", value, dirty)) return undefined;
+    const was = before !== undefined;
     unit.blocked = readable(value);
     const is = unit.blocked !== undefined;
     if (was && !is) {
@@ -363,17 +389,30 @@ export class ClusterState {
     }
     this.#ties.refreshWaiting(unit, knownConstraints(unit));
     this.#tidyUnit(unit);
+    return before;
   }
 
-  #applyHistory(unit: MutableUnit, value: FactValue<HistorySpec>, dirty: Dirty | undefined): void {
-    if (this.#note(unit, ["history"], value, dirty)) unit.history = readable(value);
+  #applyHistory(
+    unit: MutableUnit,
+    value: FactValue<HistorySpec>,
+    dirty: Dirty | undefined,
+  ): FactValue<HistorySpec> {
+    const before = unit.history;
+    if (this.#note(unit, "history", value, dirty)) unit.history = readable(value);
     this.#tidyUnit(unit);
+    return before;
   }
 
-  #applyMove(unit: MutableUnit, value: FactValue<MoveSpec>, dirty: Dirty | undefined): void {
-    if (this.#note(unit, ["move"], value, dirty)) unit.move = readable(value);
+  #applyMove(
+    unit: MutableUnit,
+    value: FactValue<MoveSpec>,
+    dirty: Dirty | undefined,
+  ): FactValue<MoveSpec> {
+    const before = unit.move;
+    if (this.#note(unit, "move", value, dirty)) unit.move = readable(value);
     if (unit.move !== undefined) dirty?.units.add(unit.name);
     this.#tidyUnit(unit);
+    return before;
   }
 
   #occupancyChanged(
@@ -389,13 +428,7 @@ export class ClusterState {
   #countOwn(unit: MutableUnit, after: string | undefined): void {
     const before = unit.unit?.record.manifest;
     if (before === after) return;
-    const held: (string | undefined)[] = [];
-    for (const id of unit.assignedTo) {
-      held.push(this.#machines.get(id)?.assignments.get(unit.name)?.record.manifest);
-    }
-    for (const id of unit.statesOn) {
-      held.push(this.#machines.get(id)?.states.get(unit.name)?.record.manifest);
-    }
+    const held = this.#heldManifests(unit);
     for (const manifest of held) {
       if (manifest === before) this.#count(unit.name, undefined, before);
     }
@@ -403,6 +436,18 @@ export class ClusterState {
     for (const manifest of held) {
       if (manifest === after) this.#count(unit.name, after, undefined);
     }
+  }
+
+  #heldManifests(unit: UnitEntry): readonly (string | undefined)[] {
+    if (unit.assignedTo.size === 0 && unit.statesOn.size === 0) return NOTHING_HELD;
+    const held: (string | undefined)[] = [];
+    for (const id of unit.assignedTo) {
+      held.push(this.#machines.get(id)?.assignments.get(unit.name)?.record.manifest);
+    }
+    for (const id of unit.statesOn) {
+      held.push(this.#machines.get(id)?.states.get(unit.name)?.record.manifest);
+    }
+    return held;
   }
 
   #countHeld(unit: MutableUnit, before: string | undefined, after: string | undefined): void {
@@ -417,17 +462,19 @@ export class ClusterState {
     if (before !== undefined) this.#manifests.removeUser(before, unit);
   }
 
-  /** False: the record cannot be read, so what was known before stays. `record`: kind, and machine if there is one per machine. */
+  /** False: the record cannot be read, so what was known before stays. */
   #note(
     unit: MutableUnit,
-    record: readonly [string, string?],
+    kind: ClusterFact["kind"],
     value: FactValue<unknown>,
     dirty: Dirty | undefined,
+    machineId?: string,
   ): boolean {
     const isUnreadable = value === "unreadable";
     if (!isUnreadable && unit.unreadable.size === 0) return true;
     const before = unit.unreadable;
-    unit.unreadable = noting(before, record.join(" "), isUnreadable);
+    const key = machineId === undefined ? kind : `${kind} ${machineId}`;
+    unit.unreadable = noting(before, key, isUnreadable);
     if (unit.unreadable !== before) dirty?.units.add(unit.name);
     return !isUnreadable;
   }
@@ -460,10 +507,15 @@ export class ClusterState {
   }
 }
 
+/** Facts of which there is one value at a time that can be had back. */
+export type ReplaceableFact = Exclude<ClusterFact, { kind: "file" | "machine" | "roster" }>;
+
 /** Everything: what a fresh leader looks at, and what an audit compares with. */
 export function everything(cluster: ClusterState): Dirty {
   return { units: new Set(cluster.units.keys()), machines: new Set() };
 }
+
+const NOTHING_HELD: readonly string[] = [];
 
 function readable<T>(value: FactValue<T>): Versioned<T> | undefined {
   return value === "unreadable" ? undefined : value;

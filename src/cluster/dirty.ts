@@ -4,6 +4,11 @@ export interface Dirty {
   readonly machines: Set<string>;
 }
 
+export interface ReadonlyDirty {
+  readonly units: ReadonlySet<string>;
+  readonly machines: ReadonlySet<string>;
+}
+
 export function newDirty(): Dirty {
   return { units: new Set(), machines: new Set() };
 }

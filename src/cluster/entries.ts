@@ -13,7 +13,7 @@ import type {
 } from "./facts.ts";
 import type { Metadata } from "./machine.ts";
 import type { ReadConstraints } from "./manifest-table.ts";
-import type { Constraints, Neighbour } from "./relations.ts";
+import { type Constraints, type Neighbour, neighbour } from "./relations.ts";
 
 /** Everything the registry says of one unit name. */
 export interface UnitEntry {
@@ -27,6 +27,8 @@ export interface UnitEntry {
   readonly history: Versioned<HistorySpec> | undefined;
   /** Where an operator wants it moved to. */
   readonly move: Versioned<MoveSpec> | undefined;
+  /** The units that say MachineOf= it; it need not exist itself. */
+  readonly followers: ReadonlySet<string>;
   readonly assignedTo: ReadonlySet<string>;
   readonly statesOn: ReadonlySet<string>;
   /** Which of its records cannot be read. While there is one, the unit is left alone. */
@@ -46,12 +48,12 @@ export interface MachineEntry {
   readonly metadata: Metadata;
   readonly assignments: ReadonlyMap<string, Versioned<AssignmentSpec>>;
   readonly states: ReadonlyMap<string, Versioned<StateSpec>>;
-  /** Non-global units placed here. */
-  readonly placed: ReadonlySet<string>;
+  /** Non-global units placed here, in no particular order. */
+  readonly placed: readonly UnitEntry[];
   /** Units placed, assigned or still held here. A state that says `name-taken` holds nothing. */
   readonly occupants: ReadonlyMap<string, Neighbour>;
   /** Occupants that say Conflicts= or Replaces=. */
-  readonly guarded: ReadonlyMap<string, Neighbour>;
+  readonly guarded: readonly Neighbour[];
   /** Sum of the occupants' weights. */
   readonly load: number;
   /** What the occupants reserve. */
@@ -110,6 +112,10 @@ export function compareAge(left: UnitEntry, right: UnitEntry): number {
         : 0;
 }
 
+export function isPlacedOn(unit: UnitEntry | undefined, machine: MachineEntry): boolean {
+  return unit?.placement?.record.machine === machine.id;
+}
+
 /** Wherever it is placed, assigned or held. */
 export function machinesOf(unit: UnitEntry): ReadonlySet<string> {
   const placed = unit.placement?.record.machine;
@@ -125,18 +131,24 @@ type Writable<T> = {
     ? Set<E>
     : T[K] extends ReadonlyMap<infer K2, infer V2>
       ? Map<K2, V2>
-      : T[K];
+      : T[K] extends readonly (infer E)[]
+        ? E[]
+        : T[K];
 };
 /** As the cluster state keeps it. Sets of its machines are changed by `including` and `without` only. */
 export type MutableUnit = Writable<UnitEntry>;
 export type MutableMachine = Omit<Writable<MachineEntry>, "metadata" | "used"> & {
   metadata: Metadata;
   used: Amounts;
+  /** The index of loads does not have its load yet. */
+  isStale: boolean;
   /** Of its own id only: shared by all units that are nowhere else, as almost all are. */
   readonly alone: Set<string>;
 };
 
+/** Shared, so never added to. */
 const NOWHERE = new Set<string>();
+const NOBODY = new Set<string>();
 
 /** `set` with the machine: the same set if that has several, as those of less are shared. */
 export function including(set: Set<string>, machine: MutableMachine): Set<string> {
@@ -150,6 +162,17 @@ export function without(set: Set<string>, machineId: string): Set<string> {
   if (set.size === 1) return NOWHERE;
   set.delete(machineId);
   return set;
+}
+
+/** The other unit says MachineOf= this one, or no longer does. */
+export function setFollower(unit: MutableUnit, follower: string, follows: boolean): void {
+  if (!follows) {
+    if (unit.followers.delete(follower) && unit.followers.size === 0) unit.followers = NOBODY;
+  } else if (unit.followers === NOBODY) {
+    unit.followers = new Set([follower]);
+  } else {
+    unit.followers.add(follower);
+  }
 }
 
 const NOTHING_UNREADABLE = new Set<string>();
@@ -172,11 +195,12 @@ export function emptyUnit(name: string): MutableUnit {
     name,
     unit: undefined,
     constraints: undefined,
-    self: { name, constraints: [] },
+    self: neighbour(name, undefined),
     placement: undefined,
     blocked: undefined,
     history: undefined,
     move: undefined,
+    followers: NOBODY,
     assignedTo: NOWHERE,
     statesOn: NOWHERE,
     unreadable: NOTHING_UNREADABLE,
@@ -194,14 +218,24 @@ export function emptyMachine(id: string): MutableMachine {
     metadata: new Map(),
     assignments: new Map(),
     states: new Map(),
-    placed: new Set(),
+    placed: [],
     occupants: new Map(),
-    guarded: new Map(),
+    guarded: [],
     load: 0,
     used: NOTHING_RESERVED,
     unreadable: NOTHING_UNREADABLE,
+    isStale: false,
     alone: new Set([id]),
   };
+}
+
+/** Takes an item out of a list that has no order. */
+export function removeFrom<T>(items: T[], item: T): void {
+  // What came last goes first more often than not.
+  const at = items.lastIndexOf(item);
+  if (at === -1) return;
+  const last = items.pop();
+  if (at < items.length && last !== undefined) items[at] = last;
 }
 
 /** No record names it any more. */
@@ -212,6 +246,7 @@ export function isEmptyUnit(unit: UnitEntry): boolean {
     unit.blocked === undefined &&
     unit.history === undefined &&
     unit.move === undefined &&
+    unit.followers.size === 0 &&
     unit.assignedTo.size === 0 &&
     unit.statesOn.size === 0 &&
     unit.unreadable.size === 0

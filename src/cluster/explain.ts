@@ -2,6 +2,7 @@ import type { DesiredState } from "../units/unit-state.ts";
 import type { ClusterState } from "./cluster-state.ts";
 import {
   isNameTaken,
+  isPlacedOn,
   isPresent,
   isWanted,
   knownConstraints,
@@ -187,11 +188,11 @@ function whyTied(
   const names = new Set(units.map(({ name }) => name));
   if (units.some((unit) => peersOf(unit).some((peer) => !names.has(peer)))) return undefined;
   const followers = units
-    .flatMap((unit) => [...cluster.followers(unit.name)])
+    .flatMap((unit) => [...unit.followers])
     .filter((name) => !names.has(name) && cluster.unit(name)?.placement !== undefined)
     .sort();
   const [peer] = followers;
-  return peer === undefined || followers.some((name) => machine.placed.has(name))
+  return peer === undefined || followers.some((name) => isPlacedOn(cluster.unit(name), machine))
     ? undefined
     : { type: "peer-elsewhere", peer };
 }
@@ -244,8 +245,7 @@ function because(
 function belongsTo(unit: UnitEntry, machine: MachineEntry): boolean {
   return unit.unit?.record.global === true
     ? machine.assignments.has(unit.name)
-    : machine.placed.has(unit.name) &&
-        unit.placement?.record.identity === unit.unit?.createRevision;
+    : isPlacedOn(unit, machine) && unit.placement?.record.identity === unit.unit?.createRevision;
 }
 
 /** A record that an earlier unit of the name left behind says nothing of this one. */

@@ -5,6 +5,7 @@ import type { ClusterState } from "./cluster-state.ts";
 import {
   compareAge,
   isNameTaken,
+  isPlacedOn,
   isWanted,
   knownConstraints,
   type MachineEntry,
@@ -25,8 +26,8 @@ import {
   isPerMachine,
   type Neighbour,
   neighbourOn,
+  relatedOn,
   replaces,
-  speaks,
 } from "./relations.ts";
 
 export interface Candidate {
@@ -40,8 +41,17 @@ export interface Candidate {
 
 /** Why the unit cannot be put on the machine, the first reason that holds; undefined when it can. */
 export function whyNot(cluster: ClusterState, candidate: Candidate): MachineReason | undefined {
+  const requirements = requirementsOf(candidate.unit);
+  // So with most units, and this is asked for every one that is placed.
+  if (requirements === NO_REQUIREMENTS) {
+    return (
+      whyNotThere(cluster, candidate) ??
+      whyClosed(cluster, candidate) ??
+      whyNotBeside(cluster, candidate)
+    );
+  }
   for (const check of CHECKS) {
-    const reason = check(cluster, candidate, requirementsOf(candidate.unit));
+    const reason = check(cluster, candidate, requirements);
     if (reason !== undefined) return reason;
   }
   return undefined;
@@ -73,7 +83,7 @@ export function whyLeave(
 export function displacedBy(unit: UnitEntry, machine: MachineEntry): readonly string[] {
   if (requirementsOf(unit).replaces.length === 0) return NO_NAMES;
   const self = selfOn(unit, machine);
-  return [...machine.occupants.values()]
+  return relatedOn(machine, self)
     .filter((other) => replaces(self, other))
     .map((other) => other.name)
     .sort();
@@ -106,20 +116,14 @@ type Check = (
  */
 const CHECKS: readonly Check[] = [
   (_, { machine }, requirements) => whyNotNamed(machine, requirements),
-  (_, { unit, machine }) => {
-    if (machine.presence === undefined || machine.unreadable.size > 0) return { type: "away" };
-    return isNameTaken(machine.states.get(unit.name)) ? { type: "name-taken" } : undefined;
-  },
+  whyNotThere,
   (_, { machine }, { metadata }) => whyMetadataDiffers(machine, metadata),
-  (_, { machine, holds = false }) => {
-    if (machine.presence?.record.leaving === true) return { type: "leaving" };
-    if (machine.operator?.record.draining === true) return { type: "draining" };
-    if (machine.operator?.record.cordoned === true && !holds) return { type: "cordoned" };
-    return undefined;
-  },
+  whyClosed,
   (cluster, { machine, group }, { machineOf }) => {
-    const peer = machineOf.find((name) => !isPeerThere(cluster, { peer: name, machine, group }));
-    return peer === undefined ? undefined : { type: "peer-elsewhere", peer };
+    for (const peer of machineOf) {
+      if (!isPeerThere(cluster, { peer, machine, group })) return { type: "peer-elsewhere", peer };
+    }
+    return undefined;
   },
   (_, { machine }, { fencing }) => {
     const ttlMs = machine.presence?.record.ttlMs;
@@ -148,6 +152,22 @@ function whyNotNamed(
   return excluded === undefined ? undefined : { type: "machine-id-excluded", excluded };
 }
 
+function whyNotThere(_: ClusterState, { unit, machine }: Candidate): MachineReason | undefined {
+  if (machine.presence === undefined || machine.unreadable.size > 0) return { type: "away" };
+  return isNameTaken(machine.states.get(unit.name)) ? { type: "name-taken" } : undefined;
+}
+
+function whyClosed(
+  _: ClusterState,
+  { machine, holds = false }: Candidate,
+): MachineReason | undefined {
+  if (machine.presence?.record.leaving === true) return { type: "leaving" };
+  const operator = machine.operator?.record;
+  if (operator === undefined) return undefined;
+  if (operator.draining) return { type: "draining" };
+  return operator.cordoned && !holds ? { type: "cordoned" } : undefined;
+}
+
 function whyMetadataDiffers(
   machine: MachineEntry,
   requirements: Requirements["metadata"],
@@ -163,7 +183,7 @@ function isPeerThere(
   if (group?.has(peer) === true) return true;
   const entry = cluster.unit(peer);
   if (!isWanted(entry)) return false;
-  return entry.unit.record.global ? machine.assignments.has(peer) : machine.placed.has(peer);
+  return entry.unit.record.global ? machine.assignments.has(peer) : isPlacedOn(entry, machine);
 }
 
 function whyNotBeside(
@@ -173,7 +193,7 @@ function whyNotBeside(
   const self = selfOn(unit, machine);
   let conflict: string | undefined;
   let replacing: string | undefined;
-  for (const other of speaking(self, machine).values()) {
+  for (const other of relatedOn(machine, self)) {
     const { name } = other;
     if (group?.has(name) === true) continue;
     // The lowest name, so that the reason does not depend on the order in which units came.
@@ -181,13 +201,21 @@ function whyNotBeside(
     else if (replaces(other, self)) replacing = lower(replacing, name);
   }
   // Whether two of a group can be together is known before (whyNotTogether), unless it depends on the machine.
-  for (const name of group ?? []) {
+  if (group === undefined) return apartFrom(conflict, replacing);
+  for (const name of group) {
     const member = cluster.unit(name);
     if (member === undefined || !(isPerMachine(unit.self) || isPerMachine(member.self))) continue;
     const other = selfOn(member, machine);
     if (conflicts(self, other)) conflict = lower(conflict, name);
     else if (replaces(other, self)) replacing = lower(replacing, name);
   }
+  return apartFrom(conflict, replacing);
+}
+
+function apartFrom(
+  conflict: string | undefined,
+  replacing: string | undefined,
+): MachineReason | undefined {
   if (conflict !== undefined) return { type: "conflict", unit: conflict };
   if (replacing !== undefined) return { type: "replaced", unit: replacing };
   return undefined;
@@ -259,7 +287,7 @@ function whyLeaveFor(
   const self = selfOn(unit, machine);
   let conflict: string | undefined;
   let replacing: string | undefined;
-  for (const name of speaking(self, machine).keys()) {
+  for (const { name } of relatedOn(machine, self)) {
     const other = cluster.unit(name);
     // What is only stopping there will be gone by itself.
     if (!isWanted(other) || !belongs(other, machine)) continue;
@@ -270,20 +298,13 @@ function whyLeaveFor(
       replacing = lower(replacing, name);
     }
   }
-  if (conflict !== undefined) return { type: "conflict", unit: conflict };
-  if (replacing !== undefined) return { type: "replaced", unit: replacing };
-  return undefined;
+  return apartFrom(conflict, replacing);
 }
 
 function belongs(unit: UnitEntry, machine: MachineEntry): boolean {
   return unit.unit?.record.global === true
     ? machine.assignments.has(unit.name)
-    : machine.placed.has(unit.name);
-}
-
-/** Without a pattern on either side there is nothing to compare: only those that have one, if the unit has none. */
-function speaking(self: Neighbour, machine: MachineEntry): ReadonlyMap<string, Neighbour> {
-  return speaks(self) ? machine.occupants : machine.guarded;
+    : isPlacedOn(unit, machine);
 }
 
 function selfOn(unit: UnitEntry, machine: MachineEntry): Neighbour {

@@ -14,9 +14,8 @@ import type { MachineReason } from "./reason.ts";
  * and over any number of steps. Oldest first.
  */
 export function groupOf(cluster: ClusterState, unit: UnitEntry): readonly UnitEntry[] {
-  if (isAlone(cluster, unit)) return [unit];
-  const names = connected(unit.name, (name) => tiedTo(cluster, name));
-  return entriesOf(cluster, names);
+  if (isAlone(unit)) return [unit];
+  return connected(cluster, unit, isGroupable);
 }
 
 /** Splits `names` into sets that are tied to each other within `names`. Oldest first, sets and members. */
@@ -26,12 +25,12 @@ export function splitGroups(
 ): readonly (readonly UnitEntry[])[] {
   if (names.size === 0) return [];
   const groups: (readonly UnitEntry[])[] = [];
-  const seen = new Set<string>();
-  for (const { name } of entriesOf(cluster, names)) {
-    if (seen.has(name)) continue;
-    const group = connected(name, (of) => tiedTo(cluster, of).filter((other) => names.has(other)));
+  const seen = new Set<UnitEntry>();
+  for (const unit of byAge([...names].flatMap((name) => cluster.unit(name) ?? []))) {
+    if (seen.has(unit)) continue;
+    const group = connected(cluster, unit, (other) => names.has(other.name) && isGroupable(other));
     for (const member of group) seen.add(member);
-    groups.push(entriesOf(cluster, group));
+    groups.push(group);
   }
   return groups;
 }
@@ -57,8 +56,8 @@ export function whyNotTogetherOn(
 }
 
 /** Nobody has to be where it is, and it not where anybody is. */
-export function isAlone(cluster: ClusterState, unit: UnitEntry): boolean {
-  return cluster.followers(unit.name).size === 0 && peersOf(unit).length === 0;
+export function isAlone(unit: UnitEntry): boolean {
+  return unit.followers.size === 0 && peersOf(unit).length === 0;
 }
 
 export function peersOf(unit: UnitEntry): readonly string[] {
@@ -75,26 +74,25 @@ export function isGroupable(
 
 const NO_PEERS: readonly string[] = [];
 
-function tiedTo(cluster: ClusterState, name: string): readonly string[] {
-  const entry = cluster.unit(name);
-  if (entry === undefined || isAlone(cluster, entry)) return NO_PEERS;
-  return [...peersOf(entry), ...cluster.followers(name)].filter((other) =>
-    isGroupable(cluster.unit(other)),
-  );
-}
-
-function connected(start: string, neighbours: (name: string) => readonly string[]): Set<string> {
+/** The units that are connected with `start` within those that `isMeant`. */
+function connected(
+  cluster: ClusterState,
+  start: UnitEntry,
+  isMeant: (unit: UnitEntry) => boolean,
+): readonly UnitEntry[] {
   const found = new Set([start]);
+  const add = (name: string) => {
+    const unit = cluster.unit(name);
+    if (unit !== undefined && isMeant(unit)) found.add(unit);
+  };
   // A set is walked in the order of insertion, those added meanwhile included.
-  for (const name of found) for (const other of neighbours(name)) found.add(other);
-  return found;
+  for (const unit of found) {
+    for (const peer of peersOf(unit)) add(peer);
+    for (const follower of unit.followers) add(follower);
+  }
+  return byAge([...found]);
 }
 
-function entriesOf(cluster: ClusterState, names: Iterable<string>): readonly UnitEntry[] {
-  const entries: UnitEntry[] = [];
-  for (const name of names) {
-    const entry = cluster.unit(name);
-    if (entry !== undefined) entries.push(entry);
-  }
-  return entries.length > 1 ? entries.sort(compareAge) : entries;
+function byAge(units: UnitEntry[]): readonly UnitEntry[] {
+  return units.length > 1 ? units.sort(compareAge) : units;
 }

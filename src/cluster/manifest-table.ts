@@ -27,10 +27,12 @@ const UNCONSTRAINED: ReadConstraints = {
 
 interface ManifestEntry {
   value: FactValue<Manifest>;
-  readonly users: Map<string, User>;
+  /** By unit name. Almost always there is only one, which needs no map: there may be very many manifests. */
+  users: User | Map<string, User> | undefined;
 }
 
 interface User {
+  readonly unit: string;
   /** How many of the unit's records name it. */
   count: number;
   parsed: ReadConstraints | undefined;
@@ -57,23 +59,33 @@ export class ManifestTable {
     entry.value = value;
     this.#settle(manifest, entry);
     if (same) return [];
-    for (const user of entry.users.values()) user.parsed = undefined;
-    return [...entry.users.keys()];
+    const users = usersOf(entry);
+    for (const user of users) user.parsed = undefined;
+    return users.map(({ unit }) => unit);
   }
 
   addUser(manifest: string, unit: string): void {
     const entry = this.#entry(manifest);
-    const user = entry.users.get(unit);
-    if (user === undefined) entry.users.set(unit, { count: 1, parsed: undefined });
-    else user.count += 1;
+    const known = userOf(entry, unit);
+    if (known === undefined) {
+      const user = { unit, count: 1, parsed: undefined };
+      if (entry.users === undefined) entry.users = user;
+      else if (entry.users instanceof Map) entry.users.set(unit, user);
+      else entry.users = new Map([entry.users, user].map((one) => [one.unit, one]));
+    } else {
+      known.count += 1;
+    }
     this.#settle(manifest, entry);
   }
 
   removeUser(manifest: string, unit: string): void {
     const entry = this.#entry(manifest);
-    const user = entry.users.get(unit);
-    if (user === undefined || user.count === 1) entry.users.delete(unit);
-    else user.count -= 1;
+    const user = userOf(entry, unit);
+    if (user !== undefined) user.count -= 1;
+    if (user?.count === 0) {
+      if (entry.users instanceof Map && entry.users.size > 1) entry.users.delete(unit);
+      else entry.users = undefined;
+    }
     this.#settle(manifest, entry);
   }
 
@@ -81,7 +93,7 @@ export class ManifestTable {
     const entry = this.#entries.get(manifest);
     if (entry?.value === undefined) return MISSING;
     if (entry.value === "unreadable") return UNREADABLE;
-    const user = entry.users.get(unit);
+    const user = userOf(entry, unit);
     const parsed = user?.parsed ?? this.#parse(unit, entry.value.record);
     if (user !== undefined) user.parsed = parsed;
     return parsed;
@@ -112,17 +124,27 @@ export class ManifestTable {
   #entry(manifest: string): ManifestEntry {
     const known = this.#entries.get(manifest);
     if (known !== undefined) return known;
-    const entry = { value: undefined, users: new Map() };
+    const entry = { value: undefined, users: undefined };
     this.#entries.set(manifest, entry);
     return entry;
   }
 
   #settle(manifest: string, entry: ManifestEntry): void {
-    const isUnused = entry.users.size === 0;
+    const isUnused = entry.users === undefined;
     if (isUnused && entry.value === undefined) this.#entries.delete(manifest);
     if (isUnused && entry.value !== undefined) this.#unused.add(manifest);
     else this.#unused.delete(manifest);
   }
+}
+
+function userOf({ users }: ManifestEntry, unit: string): User | undefined {
+  if (users instanceof Map) return users.get(unit);
+  return users?.unit === unit ? users : undefined;
+}
+
+function usersOf({ users }: ManifestEntry): readonly User[] {
+  if (users instanceof Map) return [...users.values()];
+  return users === undefined ? [] : [users];
 }
 
 function isReadable<T>(

@@ -41,8 +41,8 @@ export class MoveIndex {
   /** A unit has got where it was to get, or has given up going there: those behind it have their turn. */
   markNext(machineId: string, machine: MachineEntry | undefined, dirty: Dirty): void {
     if (!this.#draining.has(machineId)) return;
-    for (const unit of machine?.placed ?? NOBODY) dirty.units.add(unit);
-    if ((machine?.placed.size ?? 0) === 0) dirty.machines.add(machineId);
+    for (const { name } of machine?.placed ?? []) dirty.units.add(name);
+    if ((machine?.placed.length ?? 0) === 0) dirty.machines.add(machineId);
   }
 
   /** Whether what systemd says of the unit on this machine decides what moves next. */

@@ -1,9 +1,9 @@
+import { Assumptions } from "./assumptions.ts";
 import type { ClusterState } from "./cluster-state.ts";
 import type { MachineEntry, UnitEntry } from "./entries.ts";
-import type { ClusterFact } from "./facts.ts";
 import { displacedBy, whyNotTogether } from "./feasibility.ts";
 import { peersOf, whyNotTogetherOn } from "./groups.ts";
-import { rankedMachines } from "./ranking.ts";
+import { bestMachine } from "./ranking.ts";
 
 /**
  * The machine that units that go together would be put on if they were not on `machine`: their own place there counts for nobody, so that
@@ -19,17 +19,15 @@ export function nextHome(
   if (units.some((unit) => peersOf(unit).some((peer) => isApart(cluster, peer, units)))) {
     return undefined;
   }
-  const undo = units.flatMap(({ name }) => takeOff(cluster, name, machine));
+  const assumptions = new Assumptions(cluster);
+  for (const { name } of units) takeOff(assumptions, name, machine.id);
   const leaving = units.flatMap(({ name }) => cluster.unit(name) ?? []);
+  const accepts = (candidate: MachineEntry) =>
+    !avoid.has(candidate.id) && canJoin(cluster, leaving, candidate);
   try {
-    for (const id of rankedMachines(cluster, leaving)) {
-      const candidate = cluster.machine(id);
-      if (avoid.has(id)) continue;
-      if (candidate !== undefined && canJoin(cluster, leaving, candidate)) return id;
-    }
-    return undefined;
+    return bestMachine(cluster, leaving, accepts)?.id;
   } finally {
-    for (const fact of undo.reverse()) cluster.apply(fact);
+    assumptions.takeBack();
   }
 }
 
@@ -52,14 +50,8 @@ export function canJoin(
   );
 }
 
-/** Gives back the facts that undo it. */
-function takeOff(cluster: ClusterState, unit: string, machine: MachineEntry): ClusterFact[] {
-  const machineId = machine.id;
-  const facts: ClusterFact[] = [
-    { kind: "placement", unit, value: cluster.unit(unit)?.placement },
-    { kind: "assignment", machineId, unit, value: machine.assignments.get(unit) },
-    { kind: "state", machineId, unit, value: machine.states.get(unit) },
-  ];
-  for (const fact of facts) cluster.apply({ ...fact, value: undefined } as ClusterFact);
-  return facts;
+function takeOff(assumptions: Assumptions, unit: string, machineId: string): void {
+  assumptions.assume({ kind: "placement", unit, value: undefined });
+  assumptions.assume({ kind: "assignment", machineId, unit, value: undefined });
+  assumptions.assume({ kind: "state", machineId, unit, value: undefined });
 }

@@ -1,10 +1,12 @@
+import { NO_REQUIREMENTS } from "../units/requirements.ts";
 import { minus, NOTHING_RESERVED, plus, reserved } from "./capacity.ts";
 import type { Dirty } from "./dirty.ts";
 import {
   isNameTaken,
-  isOpen,
+  isPlacedOn,
   type MachineEntry,
   type MutableMachine,
+  removeFrom,
   type UnitEntry,
 } from "./entries.ts";
 import { InstanceIndex } from "./instances.ts";
@@ -12,11 +14,11 @@ import { effectiveMetadata, HOSTNAME, machineNames } from "./machine.ts";
 import type { ManifestTable } from "./manifest-table.ts";
 import { OpenMachines } from "./open-machines.ts";
 import {
-  conflicts,
+  type Constraints,
   isPerMachine,
   type Neighbour,
   neighbourOn,
-  replaces,
+  relatedOn,
   speaks,
 } from "./relations.ts";
 import type { TieIndex } from "./tie-index.ts";
@@ -25,7 +27,7 @@ import type { TieIndex } from "./tie-index.ts";
 export class Occupancy {
   readonly #open = new OpenMachines();
   /** Machines whose load the index does not have yet. */
-  readonly #stale = new Set<string>();
+  readonly #stale: MutableMachine[] = [];
   readonly #machines: ReadonlyMap<string, MutableMachine>;
   readonly #manifests: ManifestTable;
   readonly #ties: TieIndex;
@@ -42,13 +44,11 @@ export class Occupancy {
   }
 
   get open(): OpenMachines {
-    for (const id of this.#stale) {
-      const machine = this.#machines.get(id);
-      const isTaking = machine !== undefined && isOpen(machine);
-      if (isTaking) this.#open.set(id, machine.metadata, machine.load);
-      else this.#open.set(id, NO_METADATA, undefined);
+    if (this.#stale.length > 0) {
+      for (const machine of this.#stale) machine.isStale = false;
+      this.#open.update(this.#stale);
+      this.#stale.length = 0;
     }
-    this.#stale.clear();
     return this.#open;
   }
 
@@ -70,15 +70,14 @@ export class Occupancy {
   refresh(
     machine: MutableMachine,
     unit: UnitEntry,
-    options: { readonly dirty: Dirty | undefined; readonly belongs: boolean },
+    { dirty, belongs }: { readonly dirty: Dirty | undefined; readonly belongs: boolean },
   ): void {
-    const { dirty, belongs } = options;
     const { name } = unit;
     const before = machine.occupants.get(name);
     const after = this.#neighbour(machine, unit);
     if (before !== after) {
       const { used } = machine;
-      this.#set(machine, { name, before, after });
+      this.#set(machine, name, { before, after });
       if (dirty !== undefined) {
         const isOther = (before === undefined) !== (after === undefined);
         this.#ties.markRoom(machine, { used, changed: isOther ? name : undefined }, dirty);
@@ -98,7 +97,7 @@ export class Occupancy {
       for (const [name, occupant] of machine.occupants) {
         if (!isPerMachine(occupant)) continue;
         const after = neighbourOn(occupant, machineNames(machine));
-        this.#set(machine, { name, before: occupant, after });
+        this.#set(machine, name, { before: occupant, after });
       }
     }
     if (before?.record.capacity !== machine.presence?.record.capacity) {
@@ -108,37 +107,42 @@ export class Occupancy {
         machine.used = plus(machine.used, reserved(constraints, capacity));
       }
     }
-    this.#stale.add(machine.id);
+    this.#setStale(machine);
   }
 
   #set(
     machine: MutableMachine,
-    occupant: {
-      readonly name: string;
-      readonly before: Neighbour | undefined;
-      readonly after: Neighbour | undefined;
-    },
+    name: string,
+    {
+      before,
+      after,
+    }: { readonly before: Neighbour | undefined; readonly after: Neighbour | undefined },
   ): void {
-    const { name, before, after } = occupant;
     if (after === undefined) machine.occupants.delete(name);
     else machine.occupants.set(name, after);
-    if (after !== undefined && speaks(after)) machine.guarded.set(name, after);
-    else machine.guarded.delete(name);
+    if (before !== undefined && speaks(before)) removeFrom(machine.guarded, before);
+    if (after !== undefined && speaks(after)) machine.guarded.push(after);
     const capacity = machine.presence?.record.capacity;
-    machine.used = minus(machine.used, reserved(before?.constraints ?? [], capacity));
-    machine.used = plus(machine.used, reserved(after?.constraints ?? [], capacity));
+    machine.used = minus(machine.used, reserved(before?.constraints ?? NONE, capacity));
+    machine.used = plus(machine.used, reserved(after?.constraints ?? NONE, capacity));
     machine.load += weightOf(after) - weightOf(before);
     if (before === undefined) this.#instances?.count(name, machine, 1);
     if (after === undefined) this.#instances?.count(name, machine, -1);
-    this.#stale.add(machine.id);
+    this.#setStale(machine);
+  }
+
+  #setStale(machine: MutableMachine): void {
+    if (machine.isStale) return;
+    machine.isStale = true;
+    this.#stale.push(machine);
   }
 
   /** Undefined: it does not occupy the machine. The same object as before, unless something is different. */
   #neighbour(machine: MachineEntry, unit: UnitEntry): Neighbour | undefined {
-    const assignment = machine.assignments.get(unit.name);
-    const state = machine.states.get(unit.name);
+    const assignment = unit.assignedTo.size === 0 ? undefined : machine.assignments.get(unit.name);
+    const state = unit.statesOn.size === 0 ? undefined : machine.states.get(unit.name);
     const held = state === undefined || isNameTaken(state) ? undefined : state;
-    if (assignment === undefined && held === undefined && !machine.placed.has(unit.name)) {
+    if (assignment === undefined && held === undefined && !isPlacedOn(unit, machine)) {
       return undefined;
     }
     const self = this.#withOthers(unit, assignment?.record.manifest, held?.record.manifest);
@@ -161,26 +165,20 @@ export class Occupancy {
   }
 
   #markRelated(machine: MachineEntry, subject: Neighbour, dirty: Dirty): void {
-    const isSpeaking = speaks(subject);
-    for (const other of (isSpeaking ? machine.occupants : machine.guarded).values()) {
-      if (areRelated(subject, other)) dirty.units.add(other.name);
-    }
-    this.#ties.markWaiting(subject, isSpeaking, dirty);
+    for (const { name } of relatedOn(machine, subject)) dirty.units.add(name);
+    this.#ties.markWaiting(subject, dirty);
   }
 }
 
-const NO_METADATA: MachineEntry["metadata"] = new Map();
-
-function areRelated(one: Neighbour, other: Neighbour): boolean {
-  return conflicts(one, other) || replaces(one, other) || replaces(other, one);
-}
+const NONE: readonly Constraints[] = [];
 
 /** What the unit counts for in the load of its machine; of several versions the heaviest. */
 function weightOf(unit: Neighbour | undefined): number {
   if (unit === undefined) return 0;
-  let weight: number | undefined;
+  let heaviest: number | undefined;
   for (const { requirements } of unit.constraints) {
-    weight = Math.max(weight ?? requirements.weight, requirements.weight);
+    const { weight } = requirements;
+    if (heaviest === undefined || weight > heaviest) heaviest = weight;
   }
-  return weight ?? 1;
+  return heaviest ?? NO_REQUIREMENTS.weight;
 }

@@ -1,5 +1,6 @@
+import { isOpen, type MachineEntry, removeFrom } from "./entries.ts";
 import { compareText } from "./facts.ts";
-import { LoadIndex } from "./load-index.ts";
+import { type LoadedMachine, LoadIndex } from "./load-index.ts";
 import type { Metadata } from "./machine.ts";
 
 /** Machines that are alike in the metadata that was asked about; there is at least one. */
@@ -18,73 +19,104 @@ const TABLES_MAX = 16;
  */
 export class OpenMachines {
   readonly byLoad = new LoadIndex();
-  readonly #machines = new Map<string, OpenMachine>();
-  /** In the order of last use. */
+  readonly #machines = new Map<MachineEntry, OpenMachine>();
+  /** By id. */
+  #sorted: OpenMachine[] = [];
   readonly #tables = new Map<string, ClassTable>();
+  #asked = 0;
 
-  /** `load` undefined: it takes none. */
-  set(machineId: string, metadata: Metadata, load: number | undefined): void {
-    const known = this.#machines.get(machineId);
-    if (known !== undefined) {
-      if (known.load === load && known.metadata === metadata) return;
-      this.byLoad.remove(machineId, known.load);
-      for (const { byLoad } of known.classes.values()) byLoad.remove(machineId, known.load);
-      if (known.metadata === metadata && load !== undefined) {
-        known.load = load;
-        this.byLoad.add(machineId, load);
-        for (const { byLoad } of known.classes.values()) byLoad.add(machineId, load);
-        return;
+  /** Takes over of these machines whether they take units, their load and their metadata. */
+  update(machines: readonly MachineEntry[]): void {
+    const added: OpenMachine[] = [];
+    for (const machine of machines) {
+      const known = this.#machines.get(machine);
+      const isSame = known !== undefined && isOpen(machine) && known.metadata === machine.metadata;
+      if (isSame) {
+        this.#setLoad(known);
+        continue;
       }
-      for (const [table, machineClass] of known.classes) table.tidy(machineClass);
-      this.#machines.delete(machineId);
+      if (known !== undefined) this.#remove(known);
+      if (!isOpen(machine)) continue;
+      const { metadata, load } = machine;
+      added.push({ machine, metadata, load, order: 0, classes: [] });
     }
-    if (load === undefined) return;
-    const machine: OpenMachine = { metadata, load, classes: new Map() };
-    this.#machines.set(machineId, machine);
-    this.byLoad.add(machineId, load);
-    for (const table of this.#tables.values()) table.add(machineId, machine);
+    if (added.length === 0) return;
+    this.#number(added);
+    for (const open of added) {
+      this.#machines.set(open.machine, open);
+      this.byLoad.add(open);
+      for (const table of this.#tables.values()) table.add(open);
+    }
+  }
+
+  #setLoad(open: OpenMachine): void {
+    const { load } = open.machine;
+    if (open.load === load) return;
+    this.byLoad.remove(open);
+    for (const { byLoad } of open.classes) byLoad.remove(open);
+    open.load = load;
+    this.byLoad.add(open);
+    for (const { byLoad } of open.classes) byLoad.add(open);
+  }
+
+  #remove(open: OpenMachine): void {
+    this.#machines.delete(open.machine);
+    this.#sorted.splice(this.#sorted.indexOf(open), 1);
+    this.byLoad.remove(open);
+    for (const { byLoad } of open.classes) byLoad.remove(open);
+    for (const table of this.#tables.values()) table.tidy(open);
+  }
+
+  /** Those that are there already keep their order among one another, so that they stay sorted wherever they are. */
+  #number(added: readonly OpenMachine[]): void {
+    this.#sorted.push(...added);
+    this.#sorted.sort((a, b) => compareText(a.machine.id, b.machine.id));
+    for (const [order, open] of this.#sorted.entries()) open.order = order;
   }
 
   /** Classes by the values of these keys, in no particular order. `only`: those that can have one of these values. */
   classes(
     keys: readonly string[],
     only: ReadonlyMap<string, readonly string[]>,
-  ): Iterable<MachineClass> {
-    const sorted = [...new Set(keys)].sort(compareText);
-    const name = JSON.stringify(sorted);
-    const table = this.#tables.get(name) ?? this.#makeTable(sorted);
-    this.#tables.delete(name);
-    this.#tables.set(name, table);
-    const [oldest] = this.#tables.keys();
-    if (this.#tables.size > TABLES_MAX && oldest !== undefined) this.#dropTable(oldest);
+  ): readonly MachineClass[] {
+    const sorted = keys.length === 1 ? keys : [...new Set(keys)].sort(compareText);
+    const name = nameOf(sorted);
+    const table = this.#tables.get(name) ?? this.#makeTable(name, sorted);
+    this.#asked += 1;
+    table.askedLast = this.#asked;
     return table.classes(only);
   }
 
-  #makeTable(keys: readonly string[]): ClassTable {
+  #makeTable(name: string, keys: readonly string[]): ClassTable {
+    if (this.#tables.size >= TABLES_MAX) this.#dropTable();
     const table = new ClassTable(keys);
-    for (const [machineId, machine] of this.#machines) table.add(machineId, machine);
+    for (const open of this.#sorted) table.add(open);
+    this.#tables.set(name, table);
     return table;
   }
 
-  #dropTable(name: string): void {
-    const table = this.#tables.get(name);
-    this.#tables.delete(name);
-    if (table === undefined) return;
-    for (const { classes } of this.#machines.values()) classes.delete(table);
+  /** The one that was not asked for the longest. */
+  #dropTable(): void {
+    const [oldest] = [...this.#tables].sort(([, a], [, b]) => a.askedLast - b.askedLast);
+    if (oldest === undefined) return;
+    this.#tables.delete(oldest[0]);
+    for (const open of this.#sorted) oldest[1].remove(open);
   }
 }
 
-interface OpenMachine {
+interface OpenMachine extends LoadedMachine {
   readonly metadata: Metadata;
   load: number;
-  /** Where else it is indexed. */
-  readonly classes: Map<ClassTable, MachineClass>;
+  order: number;
+  /** Its class in every table. */
+  readonly classes: MachineClass[];
 }
 
 /** `key` of a class: a pseudo metadata key whose value is the machine id, for what depends on %m. */
 export const MACHINE_ID_KEY = "%m";
 
 class ClassTable {
+  askedLast = 0;
   readonly #keys: readonly string[];
   readonly #classes = new Map<string, MachineClass>();
 
@@ -92,40 +124,54 @@ class ClassTable {
     this.#keys = keys;
   }
 
-  add(machineId: string, machine: OpenMachine): void {
-    const machineClass = this.#classOf(machineId, machine.metadata);
-    machineClass.byLoad.add(machineId, machine.load);
-    machine.classes.set(this, machineClass);
+  add(open: OpenMachine): void {
+    const machineClass = this.#classOf(open);
+    machineClass.byLoad.add(open);
+    open.classes.push(machineClass);
   }
 
-  tidy({ name, byLoad }: MachineClass): void {
+  /** The table is no longer asked. */
+  remove(open: OpenMachine): void {
+    removeFrom(open.classes, this.#classOf(open));
+  }
+
+  /** The machine is not there any more. */
+  tidy(open: OpenMachine): void {
+    const { name, byLoad } = this.#classOf(open);
     if (byLoad.isEmpty) this.#classes.delete(name);
   }
 
-  classes(only: ReadonlyMap<string, readonly string[]>): Iterable<MachineClass> {
-    // With every value given there is nothing to look through.
-    if (!this.#keys.every((key) => only.has(key))) return this.#classes.values();
-    let names: (readonly string[])[] = [[]];
+  classes(only: ReadonlyMap<string, readonly string[]>): readonly MachineClass[] {
+    let names = [""];
     for (const key of this.#keys) {
-      names = names.flatMap((values) =>
-        [...new Set(only.get(key))].map((value) => [...values, value]),
-      );
-      if (names.length > this.#classes.size) return this.#classes.values();
+      const values = only.get(key);
+      // With every value given there is nothing to look through.
+      if (values === undefined || names.length * values.length > this.#classes.size) {
+        return [...this.#classes.values()];
+      }
+      names = names.flatMap((name) => values.map((value) => name + nameOf([value])));
     }
-    return names.flatMap((values) => this.#classes.get(JSON.stringify(values)) ?? []);
+    return names.flatMap((name) => this.#classes.get(name) ?? []);
   }
 
-  #classOf(machineId: string, metadata: Metadata): MachineClass {
+  #classOf({ machine, metadata }: OpenMachine): MachineClass {
     const own = new Map<string, string>();
     for (const key of this.#keys) {
-      const value = key === MACHINE_ID_KEY ? machineId : metadata.get(key);
+      const value = key === MACHINE_ID_KEY ? machine.id : metadata.get(key);
       if (value !== undefined) own.set(key, value);
     }
-    const name = JSON.stringify(this.#keys.map((key) => own.get(key)));
+    const name = nameOf(this.#keys.map((key) => own.get(key)));
     const known = this.#classes.get(name);
     if (known !== undefined) return known;
     const made = { name, metadata: own, byLoad: new LoadIndex() };
     this.#classes.set(name, made);
     return made;
   }
+}
+
+/** Different for different texts: none runs on into the next. */
+function nameOf(texts: readonly (string | undefined)[]): string {
+  let name = "";
+  for (const text of texts) name += text === undefined ? "-" : `${text.length}:${text}`;
+  return name;
 }

@@ -1,65 +1,64 @@
-import type { Requirements } from "../units/requirements.ts";
+import { NO_REQUIREMENTS, type Requirements } from "../units/requirements.ts";
 import { templateOf } from "../units/unit-name.ts";
 import type { ClusterState } from "./cluster-state.ts";
-import { knownConstraints, machinesOf, type UnitEntry } from "./entries.ts";
-import { compareLoad, type LoadEntry } from "./load-index.ts";
+import { knownConstraints, type MachineEntry, machinesOf, type UnitEntry } from "./entries.ts";
+import { compareText } from "./facts.ts";
+import { type Accepts, findInAll } from "./load-index.ts";
 import { HOSTNAME, isMet, type Metadata, namesMachine, unmetRequirement } from "./machine.ts";
 import { MACHINE_ID_KEY, type MachineClass } from "./open-machines.ts";
 
 /**
- * Which machine is tried first for units that go together: the one that meets most of their preferred metadata, the first counting most;
- * of those, one whose value of the spread key has the fewest instances; of those, the least loaded; of those, the one with the lowest
- * id. In a group the oldest unit's wishes go first. Only whyNot() says whether the units can be there: some of these machines
- * do not take them, but no machine that is left out does.
+ * The first machine that is accepted for units that go together. Tried first is the one that meets most of their preferred metadata, the
+ * first counting most; of those, one whose value of the spread key has the fewest instances; of those, the least loaded; of those, the one
+ * with the lowest id. In a group the oldest unit's wishes go first. `accepts` has to ask whyNot(): some of the machines do not take
+ * the units, but no machine that is left out does.
  */
-export function rankedMachines(
+export function bestMachine(
   cluster: ClusterState,
   units: readonly UnitEntry[],
-): Iterable<string> {
-  if (!units.some(isChoosy)) return cluster.openMachines.byLoad;
+  accepts: Accepts,
+): MachineEntry | undefined {
+  if (!units.some(isChoosy)) return cluster.openMachines.byLoad.find(accepts);
   const wishes = units.flatMap((unit) => knownConstraints(unit)?.requirements ?? []);
   const pin = wishes.find(({ machineId }) => machineId !== undefined)?.machineId;
   if (pin !== undefined && !namesMachine([pin])) {
-    return ranked(cluster, units, cluster.machinesNamed(pin));
+    return ranked(cluster, units, cluster.machinesNamed(pin)).find(accepts);
   }
-  const keys = wishes.flatMap(keysOf);
-  if (keys.length === 0) return cluster.openMachines.byLoad;
-  const only = new Map(wishes.flatMap(valuesByKey));
-  return byClass(cluster, units, cluster.openMachines.classes(keys, only));
+  const { keys, only } = keysOf(wishes);
+  if (keys.length === 0) return cluster.openMachines.byLoad.find(accepts);
+  const required = wishes.flatMap(({ metadata }) => metadata);
+  const classes = cluster.openMachines
+    .classes(keys, only)
+    .filter((one) => unmetRequirement(required, machineOf(one)) === undefined);
+  return bestOfClasses(classes, criteriaOf(cluster, units), accepts);
 }
 
-/** Where a machine stands in the order above; lower goes first. */
-export interface Rank extends LoadEntry {
-  readonly wishes: readonly number[];
-}
-
-export function rankOf(
-  cluster: ClusterState,
-  units: readonly UnitEntry[],
-  machineId: string,
-): Rank {
-  const machine = cluster.machine(machineId);
-  const metadata: Metadata = machine?.metadata ?? new Map();
-  const wishes = criteriaOf(cluster, units).map((criterion) =>
-    criterion({ id: machineId, metadata }),
+/** It asks for more of a machine than that it has little to do. */
+function isChoosy(unit: UnitEntry): boolean {
+  const wish = knownConstraints(unit)?.requirements;
+  return (
+    wish !== undefined &&
+    wish !== NO_REQUIREMENTS &&
+    (wish.machineId !== undefined ||
+      wish.metadata.length > 0 ||
+      wish.preferredMetadata.length > 0 ||
+      wish.spreadBy !== undefined)
   );
-  return { wishes, machineId, load: machine?.load ?? 0 };
-}
-
-export function compareRank(left: Rank, right: Rank): number {
-  return compareWishes(left.wishes, right.wishes) || compareLoad(left, right);
 }
 
 function ranked(
   cluster: ClusterState,
   units: readonly UnitEntry[],
   machineIds: readonly string[],
-): readonly string[] {
-  if (machineIds.length < 2) return machineIds;
+): readonly MachineEntry[] {
+  const criteria = criteriaOf(cluster, units);
+  const wishesOf = (machine: MachineEntry) => criteria.map((criterion) => criterion(machine));
   return machineIds
-    .map((id) => rankOf(cluster, units, id))
-    .sort(compareRank)
-    .map(({ machineId }) => machineId);
+    .flatMap((id) => cluster.machine(id) ?? [])
+    .sort(
+      (a, b) =>
+        compareWishes(wishesOf(a), wishesOf(b)) || a.load - b.load || compareText(a.id, b.id),
+    );
 }
 
 /** Lower is better. */
@@ -73,7 +72,7 @@ function criteriaOf(cluster: ClusterState, units: readonly UnitEntry[]): readonl
     for (const preferred of wish?.preferredMetadata ?? []) {
       preferences.push((machine) => (isMet(preferred, machine) ? 0 : 1));
     }
-    const template = templateOf(unit.name);
+    const template = wish?.spreadBy === undefined ? undefined : templateOf(unit.name);
     if (wish?.spreadBy === undefined || template === undefined) continue;
     spreads.push(spreadCriterion(cluster, { units, template, key: wish.spreadBy }));
   }
@@ -107,63 +106,37 @@ function spreadCriterion(
   };
 }
 
-function* byClass(
-  cluster: ClusterState,
-  units: readonly UnitEntry[],
-  classes: Iterable<MachineClass>,
-): Generator<string> {
-  const required = units.flatMap((unit) => knownConstraints(unit)?.requirements.metadata ?? []);
-  const criteria = criteriaOf(cluster, units);
-  const found: { readonly wishes: readonly number[]; readonly machines: MachineClass }[] = [];
-  for (const machines of classes) {
-    const { metadata } = machines;
-    const machine = { id: metadata.get(MACHINE_ID_KEY) ?? "", metadata };
-    if (unmetRequirement(required, machine) !== undefined) continue;
-    found.push({ wishes: criteria.map((criterion) => criterion(machine)), machines });
+/** Classes that meet the criteria alike are one to the search. */
+function bestOfClasses(
+  classes: readonly MachineClass[],
+  criteria: readonly Criterion[],
+  accepts: Accepts,
+): MachineEntry | undefined {
+  if (criteria.length === 0) {
+    return findInAll(
+      classes.map(({ byLoad }) => byLoad),
+      accepts,
+    );
   }
+  const found = classes.map((one) => {
+    const machine = machineOf(one);
+    return { wishes: criteria.map((criterion) => criterion(machine)), byLoad: one.byLoad };
+  });
   found.sort((a, b) => compareWishes(a.wishes, b.wishes));
   for (let at = 0; at < found.length; ) {
-    const alike: MachineClass[] = [];
     const best = found[at]?.wishes ?? [];
-    for (; at < found.length; at += 1) {
-      const next = found[at];
-      if (next === undefined || compareWishes(best, next.wishes) !== 0) break;
-      alike.push(next.machines);
-    }
-    yield* mergedByLoad(alike);
+    const end = found.findIndex(
+      ({ wishes }, index) => index > at && compareWishes(best, wishes) !== 0,
+    );
+    const alike = found.slice(at, end === -1 ? undefined : end);
+    const machine = findInAll(
+      alike.map(({ byLoad }) => byLoad),
+      accepts,
+    );
+    if (machine !== undefined) return machine;
+    at += alike.length;
   }
-}
-
-/** Up to so many classes are merged step by step; more are sorted at once. */
-const MERGED_MAX = 8;
-
-function* mergedByLoad(classes: readonly MachineClass[]): Generator<string> {
-  const [only] = classes;
-  if (only !== undefined && classes.length === 1) {
-    yield* only.byLoad;
-    return;
-  }
-  if (classes.length > MERGED_MAX) {
-    const all = classes.flatMap(({ byLoad }) => [...byLoad.entries()]).sort(compareLoad);
-    for (const { machineId } of all) yield machineId;
-    return;
-  }
-  const heads = classes.map(({ byLoad }) => {
-    const entries = byLoad.entries();
-    return { entries, next: entries.next() };
-  });
-  for (;;) {
-    let first: (typeof heads)[number] | undefined;
-    for (const head of heads) {
-      if (head.next.done === true) continue;
-      if (first?.next.done !== false || compareLoad(head.next.value, first.next.value) < 0) {
-        first = head;
-      }
-    }
-    if (first?.next.done !== false) return;
-    yield first.next.value.machineId;
-    first.next = first.entries.next();
-  }
+  return undefined;
 }
 
 function compareWishes(left: readonly number[], right: readonly number[]): number {
@@ -174,31 +147,34 @@ function compareWishes(left: readonly number[], right: readonly number[]): numbe
   return 0;
 }
 
-/** It asks for more of a machine than that it has little to do. */
-function isChoosy(unit: UnitEntry): boolean {
-  const wish = knownConstraints(unit)?.requirements;
-  return (
-    wish !== undefined &&
-    (wish.machineId !== undefined ||
-      wish.metadata.length > 0 ||
-      wish.preferredMetadata.length > 0 ||
-      wish.spreadBy !== undefined)
-  );
+/** Any machine of the class, as far as it was asked about. */
+function machineOf({ metadata }: MachineClass): {
+  readonly id: string;
+  readonly metadata: Metadata;
+} {
+  return { id: metadata.get(MACHINE_ID_KEY) ?? "", metadata };
 }
 
-/** Metadata keys that decide where such a unit can or should be. */
-function keysOf(wish: Requirements): readonly string[] {
-  const requirements = [...wish.metadata, ...wish.preferredMetadata];
-  const keys = requirements.map(({ key }) => key);
-  if (wish.spreadBy !== undefined) keys.push(wish.spreadBy);
-  if (requirements.some(({ values }) => namesMachine(values))) keys.push(HOSTNAME, MACHINE_ID_KEY);
-  return keys;
-}
-
-function valuesByKey(wish: Requirements): readonly (readonly [string, readonly string[]])[] {
-  return wish.metadata.flatMap(({ key, operator, values }) =>
-    operator === "in" && !namesMachine(values) ? [[key, values] as const] : [],
-  );
+/** Metadata keys that decide where such units can or should be; `only`: with the values that are required, where these are fixed. */
+function keysOf(wishes: readonly Requirements[]) {
+  const keys: string[] = [];
+  const only = new Map<string, readonly string[]>();
+  for (const { metadata, preferredMetadata, spreadBy } of wishes) {
+    let isNamed = false;
+    for (const { key, operator, values } of metadata) {
+      keys.push(key);
+      const names = namesMachine(values);
+      isNamed ||= names;
+      if (operator === "in" && !names) only.set(key, values);
+    }
+    for (const { key, values } of preferredMetadata) {
+      keys.push(key);
+      isNamed ||= namesMachine(values);
+    }
+    if (spreadBy !== undefined) keys.push(spreadBy);
+    if (isNamed) keys.push(HOSTNAME, MACHINE_ID_KEY);
+  }
+  return { keys, only };
 }
 
 function metadataOf(cluster: ClusterState, machineId: string): Metadata {

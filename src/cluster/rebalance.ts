@@ -1,5 +1,11 @@
 import type { ClusterState } from "./cluster-state.ts";
-import { compareAge, knownConstraints, type MachineEntry, type UnitEntry } from "./entries.ts";
+import {
+  compareAge,
+  isPlacedOn,
+  knownConstraints,
+  type MachineEntry,
+  type UnitEntry,
+} from "./entries.ts";
 import { compareText, type Versioned } from "./facts.ts";
 import { groupOf, isGroupable } from "./groups.ts";
 import { canJoin, nextHome } from "./next-home.ts";
@@ -117,8 +123,8 @@ function bestMove(
   cluster: ClusterState,
   { present, slack }: { readonly present: readonly MachineEntry[]; readonly slack: number },
 ): RebalanceMove | undefined {
-  const [least] = cluster.openMachines.byLoad;
-  const lowest = cluster.machine(least ?? "")?.load ?? Number.POSITIVE_INFINITY;
+  const least = cluster.openMachines.byLoad.find(() => true);
+  const lowest = least?.load ?? Number.POSITIVE_INFINITY;
   const sources = present.toSorted((a, b) => b.load - a.load || compareText(a.id, b.id));
   for (const from of sources) {
     let best: { readonly move: RebalanceMove; readonly gain: number } | undefined;
@@ -146,7 +152,7 @@ function groupsOn(cluster: ClusterState, machine: MachineEntry): readonly (reado
   if (machine.operator?.record.draining === true) return [];
   const groups: (readonly UnitEntry[])[] = [];
   const seen = new Set<string>();
-  const units = [...machine.placed].flatMap((name) => cluster.unit(name) ?? []).sort(compareAge);
+  const units = machine.placed.toSorted(compareAge);
   for (const unit of units) {
     if (seen.has(unit.name) || !isGroupable(unit)) continue;
     const group = groupOf(cluster, unit);
@@ -163,7 +169,7 @@ function isSettled(unit: UnitEntry, machine: MachineEntry): boolean {
   if (assignment === undefined || state === undefined || knownConstraints(unit) === undefined) {
     return false;
   }
-  if (!machine.placed.has(unit.name) || unit.placement?.record.moving !== undefined) return false;
+  if (!isPlacedOn(unit, machine) || unit.placement?.record.moving !== undefined) return false;
   if (state.identity !== unit.unit?.createRevision || state.error !== undefined) return false;
   return assignment.target === "loaded"
     ? state.current === "loaded"

@@ -1,5 +1,5 @@
 import { type Glob, parseGlob } from "../units/glob.ts";
-import type { Requirements } from "../units/requirements.ts";
+import { NO_REQUIREMENTS, type Requirements } from "../units/requirements.ts";
 import {
   expandMachineSpecifiers,
   hasMachineSpecifiers,
@@ -28,13 +28,23 @@ export interface Neighbour {
   readonly constraints: readonly Constraints[];
 }
 
+const UNCONSTRAINED: readonly Constraints[] = [];
+
+/** The unit with these constraints, if they are known. */
+export function neighbour(name: string, constraints: Constraints | undefined): Neighbour {
+  const isFree = constraints === undefined || constraints.requirements === NO_REQUIREMENTS;
+  // Very many units ask for nothing.
+  return { name, constraints: isFree ? UNCONSTRAINED : [constraints] };
+}
+
 export function makeConstraints(requirements: Requirements): Constraints {
   const { conflicts, replaces } = requirements;
   const isPerMachine = conflicts.some(hasMachineSpecifiers) || replaces.some(hasMachineSpecifiers);
+  const isSame = (pattern: string) => !hasMachineSpecifiers(pattern);
   return {
     requirements,
-    conflicts: parsePatterns(conflicts.filter((pattern) => !hasMachineSpecifiers(pattern))),
-    replaces: parsePatterns(replaces.filter((pattern) => !hasMachineSpecifiers(pattern))),
+    conflicts: parsePatterns(isPerMachine ? conflicts.filter(isSame) : conflicts),
+    replaces: parsePatterns(isPerMachine ? replaces.filter(isSame) : replaces),
     isPerMachine,
   };
 }
@@ -64,6 +74,14 @@ export function matches(patterns: PatternSet, name: string): boolean {
   return false;
 }
 
+/** It says Conflicts= or Replaces= of a unit of this name. */
+export function mentions({ constraints }: Neighbour, name: string): boolean {
+  for (const { conflicts, replaces } of constraints) {
+    if (matches(conflicts, name) || matches(replaces, name)) return true;
+  }
+  return false;
+}
+
 /** It says Conflicts= or Replaces= of somebody. */
 export function speaks({ constraints }: Neighbour): boolean {
   for (const { conflicts, replaces } of constraints) {
@@ -72,16 +90,45 @@ export function speaks({ constraints }: Neighbour): boolean {
   return false;
 }
 
+/** Those on the machine that name the unit, or that it names; whichever of the two says so, all others have nothing to do with it. */
+export function relatedOn(
+  machine: {
+    readonly occupants: ReadonlyMap<string, Neighbour>;
+    /** Those of them that name others. */
+    readonly guarded: readonly Neighbour[];
+  },
+  unit: Neighbour,
+): readonly Neighbour[] {
+  let found: Neighbour[] | undefined;
+  for (const other of machine.guarded) {
+    if (!mentions(other, unit.name)) continue;
+    found ??= [];
+    found.push(other);
+  }
+  if (!speaks(unit)) return found ?? NO_NEIGHBOURS;
+  for (const name of machine.occupants.keys()) {
+    if (!mentions(unit, name)) continue;
+    const other = machine.occupants.get(name);
+    if (other === undefined || mentions(other, unit.name)) continue;
+    found ??= [];
+    found.push(other);
+  }
+  return found ?? NO_NEIGHBOURS;
+}
+
+const NO_NEIGHBOURS: readonly Neighbour[] = [];
+
 /** Symmetric; a unit never conflicts with itself. */
 export function conflicts(one: Neighbour, other: Neighbour): boolean {
+  // Names are compared last: it takes long, and seldom comes to that.
   return (
-    one.name !== other.name && (names(one, other, "conflicts") || names(other, one, "conflicts"))
+    (names(one, other, "conflicts") || names(other, one, "conflicts")) && one.name !== other.name
   );
 }
 
 /** Whether `one` takes the place of `other`. If each says so of the other, neither does. */
 export function replaces(one: Neighbour, other: Neighbour): boolean {
-  return one.name !== other.name && names(one, other, "replaces") && !names(other, one, "replaces");
+  return names(one, other, "replaces") && !names(other, one, "replaces") && one.name !== other.name;
 }
 
 function names(one: Neighbour, other: Neighbour, option: "conflicts" | "replaces"): boolean {
@@ -94,6 +141,7 @@ function names(one: Neighbour, other: Neighbour, option: "conflicts" | "replaces
 const NO_PATTERNS: PatternSet = { literals: new Set(), globs: [] };
 
 function parsePatterns(patterns: readonly string[]): PatternSet {
+  if (patterns.length === 0) return NO_PATTERNS;
   const literals = new Set<string>();
   const globs: Glob[] = [];
   for (const pattern of patterns) {
@@ -108,8 +156,13 @@ function parsePatterns(patterns: readonly string[]): PatternSet {
 /** Almost every name that does not match differs at its beginning already. */
 function withPrefixCheck(glob: Glob): Glob {
   const prefix = /^[^*?[\\]*/.exec(glob.pattern)?.[0] ?? "";
-  return { ...glob, matches: (text) => text.startsWith(prefix) && glob.matches(text) };
+  const first = prefix.charCodeAt(0);
+  const mayMatch = (text: string) =>
+    prefix === "" || (text.charCodeAt(0) === first && text.startsWith(prefix));
+  return { ...glob, matches: (text) => mayMatch(text) && glob.matches(text) };
 }
+
+const NOBODY: ReadonlySet<string> = new Set();
 
 /**
  * Finds the units that name a given unit in Conflicts=, Replaces= or MachineOf=, without asking each: literals by
@@ -143,11 +196,14 @@ export class NamingIndex {
     }
   }
 
-  /** Calls back, in no particular order and perhaps twice, for each unit that names `name`. */
-  forEachNaming(name: string, callback: (unit: string) => void): void {
-    this.#literals.get(name)?.forEach(callback);
-    for (const { glob, units } of this.#globs.values())
-      if (glob.matches(name)) units.forEach(callback);
+  /** Adds the units that name `name`. */
+  markNaming(name: string, found: Set<string>): void {
+    for (const unit of this.#literals.get(name) ?? NOBODY) found.add(unit);
+    if (this.#globs.size === 0) return;
+    for (const { glob, units } of this.#globs.values()) {
+      if (!glob.matches(name)) continue;
+      for (const unit of units) found.add(unit);
+    }
   }
 }
 

@@ -1,12 +1,14 @@
+import { Assumptions } from "./assumptions.ts";
 import type { ClusterState } from "./cluster-state.ts";
 import {
+  isPlacedOn,
   isPresent,
   isWanted,
   knownConstraints,
   type MachineEntry,
   type UnitEntry,
 } from "./entries.ts";
-import type { ClusterFact, UnitSpec, Versioned } from "./facts.ts";
+import type { UnitSpec, Versioned } from "./facts.ts";
 import { peersOf } from "./groups.ts";
 import type { MachineReason } from "./reason.ts";
 
@@ -77,11 +79,12 @@ class Search {
   readonly #cluster: ClusterState;
   readonly #name: string;
   readonly #whyNot: WhyNot;
-  readonly #undo: ClusterFact[] = [];
+  readonly #assumptions: Assumptions;
   #questions = 0;
 
   constructor(cluster: ClusterState, name: string, whyNot: WhyNot) {
     this.#cluster = cluster;
+    this.#assumptions = new Assumptions(cluster);
     this.#name = name;
     this.#whyNot = whyNot;
   }
@@ -107,7 +110,7 @@ class Search {
 
   /** Undefined: nothing that is known here to help does. */
   stepsOn(machineId: string): readonly RemedyStep[] | undefined {
-    const mark = this.#undo.length;
+    const mark = this.#assumptions.count;
     const steps: RemedyStep[] = [];
     try {
       while (steps.length < STEPS_MAX) {
@@ -124,7 +127,7 @@ class Search {
   }
 
   takeBack(mark = 0): void {
-    for (const fact of this.#undo.splice(mark).reverse()) this.#cluster.apply(fact);
+    this.#assumptions.takeBack(mark);
   }
 
   #ask(machineId: string): MachineReason | "enough" | undefined {
@@ -160,7 +163,7 @@ class Search {
       case "replaced":
         return this.#evict(machine, own.unit) ? { type: "unload", unit: own.unit } : undefined;
       case "name-taken":
-        this.#assume({ kind: "state", machineId, unit: subject, value: undefined });
+        this.#assumptions.assume({ kind: "state", machineId, unit: subject, value: undefined });
         return { type: "free-name", machineId, unit: subject };
       case "no-room":
       case "too-many-instances":
@@ -179,7 +182,7 @@ class Search {
     for (const { key, operator, values } of requirements ?? []) {
       const value = operator === "in" ? (values[0] ?? "") : null;
       if ((machine.metadata.get(key) ?? null) === value) continue;
-      const mark = this.#undo.length;
+      const mark = this.#assumptions.count;
       this.#assumeOperator(machine, { [key]: value });
       if (!isSame(this.#ask(machine.id), reason)) {
         return { type: "set-metadata", machineId: machine.id, key, value };
@@ -192,7 +195,7 @@ class Search {
   /** Room of whatever kind is missing: does it help if one of the others goes? */
   #evictionStep(machine: MachineEntry, reason: MachineReason): RemedyStep | undefined {
     for (const other of [...machine.occupants.keys()].sort().slice(0, EVICTIONS_MAX)) {
-      const mark = this.#undo.length;
+      const mark = this.#assumptions.count;
       if (!this.#evict(machine, other)) continue;
       const after = this.#ask(machine.id);
       if (after === "enough") return undefined;
@@ -206,18 +209,22 @@ class Search {
   #evict(machine: MachineEntry, name: string): boolean {
     const unit = this.#cluster.unit(name);
     if (unit === undefined || name === this.#name || !machine.occupants.has(name)) return false;
-    if (machine.placed.has(name)) {
-      this.#assume({ kind: "placement", unit: name, value: undefined });
+    if (isPlacedOn(unit, machine)) {
+      this.#assumptions.assume({ kind: "placement", unit: name, value: undefined });
     }
     const place = { machineId: machine.id, unit: name, value: undefined };
-    this.#assume({ kind: "assignment", ...place });
-    this.#assume({ kind: "state", ...place });
+    this.#assumptions.assume({ kind: "assignment", ...place });
+    this.#assumptions.assume({ kind: "state", ...place });
     if (unit.unit !== undefined) this.#assumeUnit(name, unit.unit, "inactive");
     return true;
   }
 
   #assumeUnit(unit: string, value: Versioned<UnitSpec>, desired: "loaded" | "inactive"): void {
-    this.#assume({ kind: "unit", unit, value: { ...value, record: { ...value.record, desired } } });
+    this.#assumptions.assume({
+      kind: "unit",
+      unit,
+      value: { ...value, record: { ...value.record, desired } },
+    });
   }
 
   /** Open, with this metadata besides what it has. */
@@ -231,32 +238,7 @@ class Search {
       metadata: { ...known?.metadata, ...metadata },
     };
     const value = { createRevision: 0, modRevision: 0, ...machine.operator, record };
-    this.#assume({ kind: "operator", machineId: machine.id, value });
-  }
-
-  #assume(fact: Assumed): void {
-    this.#undo.push(currentFact(this.#cluster, fact));
-    this.#cluster.apply(fact);
-  }
-}
-
-type Assumed = Extract<
-  ClusterFact,
-  { kind: "unit" | "operator" | "placement" | "assignment" | "state" }
->;
-
-function currentFact(cluster: ClusterState, fact: Assumed): ClusterFact {
-  switch (fact.kind) {
-    case "unit":
-      return { ...fact, value: cluster.unit(fact.unit)?.unit };
-    case "operator":
-      return { ...fact, value: cluster.machine(fact.machineId)?.operator };
-    case "placement":
-      return { ...fact, value: cluster.unit(fact.unit)?.placement };
-    case "assignment":
-      return { ...fact, value: cluster.machine(fact.machineId)?.assignments.get(fact.unit) };
-    case "state":
-      return { ...fact, value: cluster.machine(fact.machineId)?.states.get(fact.unit) };
+    this.#assumptions.assume({ kind: "operator", machineId: machine.id, value });
   }
 }
 

@@ -1,4 +1,5 @@
 import {
+  isPlacedOn,
   isWanted,
   knownConstraints,
   type MachineEntry,
@@ -18,13 +19,12 @@ import { countReasons } from "./schedule.ts";
  * OnFailure=move: a unit that systemd has given up goes to a machine where it has not failed of late, with all that are tied to it. What counts is in
  * the registry (states and history), so another engine decides the same. A restart by an operator begins anew.
  */
-export function noteFailures(pass: PlanPass, units: Iterable<string>): void {
-  for (const name of units) {
-    const unit = pass.cluster.unit(name);
-    if (unit === undefined || moveOnFailure(unit) === undefined) continue;
-    pass.moves.failing.add(name);
-    const { blockedSinceMs } = pass.moves;
-    if (!blockedSinceMs.has(name)) blockedSinceMs.set(name, unit.blocked?.record.sinceMs);
+export function noteFailure({ moves }: PlanPass, unit: UnitEntry): void {
+  if (moveOnFailure(unit) === undefined) return;
+  const { failing, blockedSinceMs } = moves;
+  failing.add(unit.name);
+  if (!blockedSinceMs.has(unit.name)) {
+    blockedSinceMs.set(unit.name, unit.blocked?.record.sinceMs);
   }
 }
 
@@ -45,9 +45,7 @@ function runFailure(pass: PlanPass, unit: UnitEntry, rule: MoveOnFailure): void 
   // It has to leave anyway, in its turn.
   if (machine.operator?.record.draining === true) return;
   const group = isGroupable(unit) ? groupOf(pass.cluster, unit) : [];
-  const isWhole = group.every(
-    (one) => machine.placed.has(one.name) && isMovable(pass, one, machine),
-  );
+  const isWhole = group.every((one) => isPlacedOn(one, machine) && isMovable(pass, one, machine));
   if (group.length === 0 || !isWhole) return;
   const earlier = recentFailures(pass, { unit, machine, rule });
   if (earlier.length >= rule.limit) {

@@ -30,9 +30,10 @@ export function left(
 
 /** The history with a new stay begun, unless it has begun already. */
 export function arrived(history: HistorySpec | undefined, entry: HistoryEntry): HistorySpec {
-  const last = history?.entries.at(-1);
-  if (last?.machine === entry.machine && last.untilMs === undefined)
-    return { ...history, entries: history?.entries ?? [] };
-  const entries = [...(history?.entries ?? []), entry].slice(-ENTRIES_MAX);
+  // As with every new unit.
+  if (history === undefined) return { entries: [entry] };
+  const last = history.entries.at(-1);
+  if (last?.machine === entry.machine && last.untilMs === undefined) return history;
+  const entries = [...history.entries, entry].slice(-ENTRIES_MAX);
   return { ...history, entries };
 }

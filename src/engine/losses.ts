@@ -88,7 +88,7 @@ function presenceNow(cluster: ClusterState): PresenceNow {
     const machine = cluster.machine(id);
     if (machine === undefined) continue;
     if (isPresent(machine)) present.add(id);
-    else absent.set(id, { holdsUnits: machine.placed.size > 0 });
+    else absent.set(id, { holdsUnits: machine.placed.length > 0 });
   }
   return { present, absent };
 }

@@ -1,6 +1,7 @@
 import {
   compareAge,
   isNameTaken,
+  isPlacedOn,
   isWanted,
   knownConstraints,
   type MachineEntry,
@@ -21,19 +22,14 @@ import type { Standing, Standings } from "./settle.ts";
  * machine to stop it; when nobody holds the unit any more it is assigned; when its start has come to an end it has arrived. A drained
  * machine has one group (MachineOf) under way at a time, so that what does not start elsewhere stops the drain (I8).
  */
-export function noteMoves(pass: PlanPass, units: Iterable<string>, machines: Iterable<string>) {
-  const { cluster, moves } = pass;
-  for (const id of machines) if (cluster.moves.draining.has(id)) moves.draining.add(id);
-  for (const name of units) {
-    const unit = cluster.unit(name);
-    const placement = unit?.placement?.record;
-    if (unit?.move !== undefined) moves.units.add(name);
-    if (cluster.moves.draining.size === 0) continue;
-    moves.units.add(name);
-    const holders = cluster.globals.has(name) ? (unit?.assignedTo ?? []) : [];
-    for (const id of [placement?.machine, placement?.moving?.from, ...holders]) {
-      if (id !== undefined && cluster.moves.draining.has(id)) moves.draining.add(id);
-    }
+export function noteMove({ cluster, moves }: PlanPass, unit: UnitEntry): void {
+  const { draining } = cluster.moves;
+  if (unit.move !== undefined || draining.size > 0) moves.units.add(unit.name);
+  if (draining.size === 0) return;
+  const placement = unit.placement?.record;
+  const holders = cluster.globals.has(unit.name) ? unit.assignedTo : [];
+  for (const id of [placement?.machine, placement?.moving?.from, ...holders]) {
+    if (id !== undefined && draining.has(id)) moves.draining.add(id);
   }
 }
 
@@ -103,7 +99,7 @@ function drain(pass: PlanPass, machine: MachineEntry): void {
   if (pass.cluster.moves.movingFrom(machine.id).size > 0) return;
   const seen = new Set<string>();
   let isEmpty = true;
-  for (const unit of unitsOn(pass, machine)) {
+  for (const unit of machine.placed.toSorted(compareAge)) {
     if (seen.has(unit.name)) continue;
     const group = isGroupable(unit) ? groupOf(pass.cluster, unit) : [unit];
     for (const { name } of group) seen.add(name);
@@ -114,17 +110,13 @@ function drain(pass: PlanPass, machine: MachineEntry): void {
   if (isEmpty) stopGlobals(pass, machine);
 }
 
-function unitsOn({ cluster }: PlanPass, machine: MachineEntry): readonly UnitEntry[] {
-  return [...machine.placed].flatMap((name) => cluster.unit(name) ?? []).sort(compareAge);
-}
-
 /** `waits`: it has to leave, but cannot now. */
 function leave(
   pass: PlanPass,
   group: readonly UnitEntry[],
   machine: MachineEntry,
 ): "moves" | "stays" | "waits" {
-  const here = group.filter(({ name }) => machine.placed.has(name));
+  const here = group.filter((unit) => isPlacedOn(unit, machine));
   if (!here.every((unit) => isMovable(pass, unit, machine))) return "waits";
   if (here.every((unit) => resultOn(unit, machine) === "finished")) {
     for (const unit of here) pass.decideBlocked(unit, []);
@@ -201,8 +193,11 @@ function stopGlobals(pass: PlanPass, machine: MachineEntry): void {
   for (const name of [...machine.assignments.keys()].sort()) {
     const unit = pass.cluster.unit(name);
     if (!isWanted(unit) || !unit.unit.record.global || unit.unreadable.size > 0) continue;
-    const followers = [...pass.cluster.followers(name)];
-    if (pass.isTouched(name) || followers.some((follower) => machine.placed.has(follower)))
+    const followers = [...unit.followers];
+    if (
+      pass.isTouched(name) ||
+      followers.some((follower) => isPlacedOn(pass.cluster.unit(follower), machine))
+    )
       continue;
     pass.do({
       type: "unassign",
@@ -225,7 +220,7 @@ function runAskedMove(pass: PlanPass, unit: UnitEntry | undefined): void {
     pass.status(machine) === "present" &&
     move.record.to !== machine.id &&
     group.length > 0 &&
-    group.every((one) => machine.placed.has(one.name) && isMovable(pass, one, machine));
+    group.every((one) => isPlacedOn(one, machine) && isMovable(pass, one, machine));
   if (isAsPlanned) {
     send(pass, { group, machine, why: { type: "rebalance" }, to: move.record.to });
   }

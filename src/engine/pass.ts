@@ -1,9 +1,10 @@
+import { Assumptions } from "../cluster/assumptions.ts";
 import type { ClusterState } from "../cluster/cluster-state.ts";
-import { type Dirty, newDirty } from "../cluster/dirty.ts";
+import { type Dirty, newDirty, type ReadonlyDirty } from "../cluster/dirty.ts";
 import type { MachineEntry, UnitEntry } from "../cluster/entries.ts";
-import type { BlockedReason, ClusterFact } from "../cluster/facts.ts";
+import type { BlockedReason } from "../cluster/facts.ts";
 import type { LossJudgement } from "../cluster/presence.ts";
-import { type EngineTask, taskEffects } from "./tasks.ts";
+import { type EngineTask, type UnitTask, unitEffects } from "./tasks.ts";
 
 export type Losses = Pick<LossJudgement, "lost" | "held">;
 
@@ -20,8 +21,6 @@ export class PlanPass {
   /** For records only; and what machines' clocks say is never later. */
   readonly wallMs: number;
   readonly tasks: EngineTask[] = [];
-  /** What the assumed changes concern, still to be looked at in this pass. */
-  readonly queue: Dirty = newDirty();
   /** What was looked at in this pass, as far as it may move. */
   readonly moves = {
     units: new Set<string>(),
@@ -31,23 +30,41 @@ export class PlanPass {
     /** Since when those are blocked, before this pass decided anything. */
     blockedSinceMs: new Map<string, number | undefined>(),
   };
-  readonly #undo: ClusterFact[] = [];
+  readonly #assumptions: Assumptions;
+  /** What is still to be looked at: at first what is dirty, then what the assumed changes concern. */
+  #queue: Dirty;
   readonly #touched = new Set<string>();
   readonly #blocked = new Map<string, readonly BlockedReason[]>();
 
-  constructor(options: { cluster: ClusterState; losses: Losses; wallMs: number }) {
+  constructor(options: { cluster: ClusterState; dirty: Dirty; losses: Losses; wallMs: number }) {
+    this.#queue = options.dirty;
     this.cluster = options.cluster;
+    this.#assumptions = new Assumptions(options.cluster);
     this.losses = options.losses;
     this.wallMs = options.wallMs;
   }
 
-  do(task: EngineTask): void {
-    this.tasks.push(task);
-    if ("unit" in task) this.#touched.add(task.unit);
-    for (const fact of taskEffects(task)) this.#assume(fact, this.queue);
+  /** Nothing is left to be looked at. */
+  get isDone(): boolean {
+    return this.#queue.units.size === 0 && this.#queue.machines.size === 0;
   }
 
-  /** Whether the unit was acted on in this pass: then it is looked at again when the write is seen. */
+  /** What is still to be looked at; from then on only what comes to it. */
+  takeQueue(): ReadonlyDirty {
+    const taken = this.#queue;
+    this.#queue = newDirty();
+    return taken;
+  }
+
+  do(task: UnitTask): void {
+    this.tasks.push(task);
+    this.#touched.add(task.unit);
+    for (const fact of unitEffects(task)) this.#assumptions.assume(fact, this.#queue);
+    // The unit itself is looked at again when the write is seen. Until then it counts only for what is drained (noteMove).
+    if (this.cluster.moves.draining.size === 0) this.#queue.units.delete(task.unit);
+  }
+
+  /** Whether the unit was acted on in this pass. */
   isTouched(unit: string): boolean {
     return this.#touched.has(unit);
   }
@@ -62,7 +79,7 @@ export class PlanPass {
     const identity = unit.unit?.createRevision ?? 0;
     const record = { identity, sinceMs: this.wallMs, reasons };
     const value = isBlocked ? undefined : { record, createRevision: 0, modRevision: 0 };
-    this.#assume({ kind: "blocked", unit: unit.name, value }, undefined);
+    this.#assumptions.assume({ kind: "blocked", unit: unit.name, value });
   }
 
   status(machine: MachineEntry): MachineStatus {
@@ -74,29 +91,7 @@ export class PlanPass {
 
   /** Takes back what was assumed; gives what was decided of blocked units. */
   finish(): ReadonlyMap<string, readonly BlockedReason[]> {
-    for (const fact of this.#undo.reverse()) this.cluster.apply(fact);
-    this.#undo.length = 0;
+    this.#assumptions.takeBack();
     return this.#blocked;
-  }
-
-  #assume(fact: ClusterFact, dirty: Dirty | undefined): void {
-    this.#undo.push(currentFact(this.cluster, fact));
-    this.cluster.apply(fact, dirty);
-  }
-}
-
-/** The fact of the same key as it is now. Only kinds that tasks write. */
-function currentFact(cluster: ClusterState, fact: ClusterFact): ClusterFact {
-  switch (fact.kind) {
-    case "placement":
-      return { ...fact, value: cluster.unit(fact.unit)?.placement };
-    case "assignment":
-      return { ...fact, value: cluster.machine(fact.machineId)?.assignments.get(fact.unit) };
-    case "blocked":
-      return { ...fact, value: cluster.unit(fact.unit)?.blocked };
-    case "move":
-      return { ...fact, value: cluster.unit(fact.unit)?.move };
-    default:
-      throw new TypeError(`the planner does not assume facts of kind ${fact.kind}`);
   }
 }

@@ -1,11 +1,11 @@
 import { isNameTaken, type MachineEntry, type UnitEntry } from "../cluster/entries.ts";
-import type { AssignmentSpec, Moving } from "../cluster/facts.ts";
+import type { AssignmentSpec, BlockedReason, Moving, PlacementSpec } from "../cluster/facts.ts";
 import { displacedBy } from "../cluster/feasibility.ts";
 import { attemptOf } from "./attempt.ts";
 import { unitReason } from "./blocked.ts";
 import { arrived, left } from "./history.ts";
 import type { PlanPass } from "./pass.ts";
-import type { TaskReason } from "./tasks.ts";
+import type { PlaceTask, TaskReason } from "./tasks.ts";
 
 /** Where a unit comes from when it moves. */
 export interface Origin {
@@ -32,7 +32,6 @@ export function place(
   const stops = origin?.moving?.from;
   const holders = mayHold(pass, unit, machine.id);
   const { move } = unit;
-  const identity = unit.unit?.createRevision ?? 0;
   const atMs = pass.wallMs;
   const before =
     origin === undefined
@@ -43,29 +42,45 @@ export function place(
           why: origin.why.type,
           ...(origin.why.type === "failed" ? { attempt: attemptOf(unit) } : {}),
         });
-  pass.do({
+  const task: PlaceTask = {
     type: "place",
     unit: unit.name,
     machineId: machine.id,
-    placement: {
-      ...unit.placement?.record,
-      machine: machine.id,
-      identity,
-      ...(origin?.moving === undefined ? {} : { moving: origin.moving }),
-    },
+    placement: placementOf(unit, machine, origin),
     placementRevision: unit.placement?.modRevision ?? 0,
     assignment: displaced === undefined && stops === undefined ? assignmentOf(unit) : undefined,
     from: origin?.machineId,
     fromLost: origin?.isLost ?? false,
-    absentAt: holders.filter((id) => id !== stops),
+    absentAt: stops === undefined ? holders : holders.filter((id) => id !== stops),
     history: arrived(before, { machine: machine.id, fromMs: atMs }),
     why,
-    ...(bundle === undefined ? {} : { bundle }),
-    ...(move === undefined ? {} : { moveRevision: move.modRevision }),
-  });
-  const waits = displaced === undefined ? [] : waitingForRoom(machine.id, displaced);
+  };
+  if (bundle === undefined && move === undefined) {
+    pass.do(task);
+  } else {
+    pass.do({
+      ...task,
+      ...(bundle === undefined ? {} : { bundle }),
+      ...(move === undefined ? {} : { moveRevision: move.modRevision }),
+    });
+  }
+  const waits = displaced === undefined ? NO_REASONS : waitingForRoom(machine.id, displaced);
   const reasons = stops === undefined ? waits : unitReason({ type: "stopping", machineId: stops });
-  pass.decideBlocked(pass.cluster.unit(unit.name) ?? unit, reasons);
+  pass.decideBlocked(unit, reasons);
+}
+
+const NO_REASONS: readonly BlockedReason[] = [];
+
+function placementOf(
+  unit: UnitEntry,
+  machine: MachineEntry,
+  origin: Origin | undefined,
+): PlacementSpec {
+  const known = unit.placement?.record;
+  const placement = { machine: machine.id, identity: unit.unit?.createRevision ?? 0 };
+  if (known === undefined && origin?.moving === undefined) return placement;
+  const moving = origin?.moving === undefined ? {} : { moving: origin.moving };
+  return { ...known, ...placement, ...moving };
 }
 
 export function unplace(pass: PlanPass, unit: UnitEntry, why: TaskReason): void {
@@ -136,13 +151,15 @@ function isSameAssignment(one: AssignmentSpec, other: AssignmentSpec): boolean {
   );
 }
 
+const NOBODY: readonly string[] = [];
+
 /**
  * Machines that had the unit and might still hold it, sorted; the transaction compares that they do not (I8). Away ones too: a machine that is just
  * coming back shows what it holds before the watch tells of it.
  */
 export function mayHold(pass: PlanPass, unit: UnitEntry, target: string): readonly string[] {
   const before = unit.history?.record.entries ?? [];
-  if (before.length === 0 && unit.assignedTo.size === 0 && unit.statesOn.size === 0) return [];
+  if (before.length === 0 && unit.assignedTo.size === 0 && unit.statesOn.size === 0) return NOBODY;
   const machines = new Set<string>([...unit.assignedTo, ...unit.statesOn]);
   for (const { machine } of before) machines.add(machine);
   machines.delete(target);

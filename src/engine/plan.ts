@@ -1,14 +1,14 @@
 import type { ClusterState } from "../cluster/cluster-state.ts";
-import type { Dirty } from "../cluster/dirty.ts";
+import type { Dirty, ReadonlyDirty } from "../cluster/dirty.ts";
 import { compareAge, isWanted, type UnitEntry } from "../cluster/entries.ts";
 import { compareText } from "../cluster/facts.ts";
-import { groupOf, isAlone, isGroupable, splitGroups } from "../cluster/groups.ts";
+import { groupOf, isAlone, isGroupable, peersOf, splitGroups } from "../cluster/groups.ts";
 import { BLOCKED_INTERVAL_MS, blockedTask } from "./blocked.ts";
-import { noteFailures, runFailures } from "./failures.ts";
+import { noteFailure, runFailures } from "./failures.ts";
 import { scheduleGlobal, settleGlobal } from "./global.ts";
-import { noteMoves, receiveGroup, runMoves } from "./moves.ts";
+import { noteMove, receiveGroup, runMoves } from "./moves.ts";
 import { type Losses, PlanPass } from "./pass.ts";
-import { scheduleGroup } from "./schedule.ts";
+import { type Homeless, scheduleGroup } from "./schedule.ts";
 import { homelessOf, type Standings, settleGroup, withdraw } from "./settle.ts";
 import type { EngineTask } from "./tasks.ts";
 
@@ -33,12 +33,10 @@ export interface Plan {
 
 export function plan(cluster: ClusterState, options: PlanOptions): Plan {
   const { dirty, losses, now } = options;
-  const pass = new PlanPass({ cluster, losses, wallMs: now.wallMs });
-  for (const unit of dirty.units) pass.queue.units.add(unit);
-  for (const machine of dirty.machines) pass.queue.machines.add(machine);
+  const pass = new PlanPass({ cluster, dirty, losses, wallMs: now.wallMs });
   // Each round acts on a unit at most once per pass, so the rounds come to an end.
-  while (pass.queue.units.size > 0 || pass.queue.machines.size > 0) {
-    while (pass.queue.units.size > 0 || pass.queue.machines.size > 0) runRound(pass);
+  while (!pass.isDone) {
+    while (!pass.isDone) runRound(pass);
     runMoves(pass);
     runFailures(pass);
   }
@@ -67,9 +65,8 @@ interface Round {
   readonly globalsOn: ReadonlyMap<string, ReadonlySet<string>>;
 }
 
-interface Item {
-  /** Oldest first. Several: they are tied by MachineOf. */
-  readonly units: readonly UnitEntry[];
+/** What is to be placed: a global unit, or units that go together. */
+interface Scheduled extends Homeless {
   readonly oldest: UnitEntry;
 }
 
@@ -79,95 +76,115 @@ interface Item {
  */
 function runRound(pass: PlanPass): void {
   const { units, globalsOn } = takeQueue(pass);
-  const schedule: { readonly oldest: UnitEntry; readonly run: () => void }[] = [];
-  for (const { units: group, oldest } of makeItems(pass, units)) {
+  const schedule: Scheduled[] = [];
+  for (const group of groupsOf(pass, units)) {
+    const [oldest] = group;
     if (!isWanted(oldest)) {
       withdraw(pass, oldest, { type: "not-wanted" });
     } else if (oldest.unit.record.global) {
-      const on = globalsOn.get(oldest.name);
-      settleGlobal(pass, oldest, on);
-      schedule.push({ oldest, run: () => scheduleGlobal(pass, oldest, on) });
-    } else if (group.length === 1 && isNowhere(pass, oldest)) {
-      schedule.push({
-        oldest,
-        run: () => scheduleGroup(pass, { units: group, standings: NO_STANDINGS }),
-      });
+      settleGlobal(pass, oldest, globalsOn.get(oldest.name));
+      schedule.push({ units: group, oldest, standings: NO_STANDINGS });
+    } else if (isNew(group)) {
+      schedule.push({ units: group, oldest, standings: NO_STANDINGS });
     } else {
       const standings = settleGroup(pass, group);
       receiveGroup(pass, group, standings);
-      const parts =
-        group.length > 1
-          ? splitGroups(pass.cluster, homelessOf(standings))
-          : group
-              .filter(({ name }) => standings.get(name)?.type === "homeless")
-              .map((unit) => [unit]);
-      for (const homeless of parts) {
-        schedule.push({
-          oldest: homeless[0] ?? oldest,
-          run: () => scheduleGroup(pass, { units: homeless, standings }),
-        });
+      for (const homeless of splitGroups(pass.cluster, homelessOf(standings))) {
+        schedule.push({ units: homeless, oldest: homeless[0] ?? oldest, standings });
       }
     }
   }
   schedule.sort((a, b) => compareAge(a.oldest, b.oldest));
-  for (const { run } of schedule) run();
+  for (const homeless of schedule) {
+    const { oldest } = homeless;
+    if (oldest.unit?.record.global === true) {
+      scheduleGlobal(pass, oldest, globalsOn.get(oldest.name));
+    } else {
+      scheduleGroup(pass, homeless);
+    }
+  }
 }
 
-/** Nothing is to be settled before it is placed: so it is with almost all units that are. */
-function isNowhere(pass: PlanPass, unit: UnitEntry): boolean {
-  return (
-    unit.placement === undefined &&
-    unit.assignedTo.size === 0 &&
-    unit.constraints?.type === "known" &&
-    isAlone(pass.cluster, unit)
-  );
+/** Nothing is to be settled before they are placed: so it is with almost all units that are. */
+function isNew(group: Group): boolean {
+  for (const unit of group) {
+    const isNowhere = unit.placement === undefined && unit.assignedTo.size === 0;
+    if (!isNowhere || unit.constraints?.type !== "known") return false;
+    for (const peer of peersOf(unit)) {
+      if (!group.some(({ name }) => name === peer)) return false;
+    }
+  }
+  return true;
 }
 
 const NO_STANDINGS: Standings = new Map();
 
-function makeItems(pass: PlanPass, units: readonly UnitEntry[]): readonly Item[] {
-  const items: Item[] = [];
-  const grouped = new Set<string>();
+/** Units that go together, oldest first. */
+type Group = readonly [UnitEntry, ...UnitEntry[]];
+
+/** The oldest first. */
+function groupsOf(pass: PlanPass, units: readonly UnitEntry[]): readonly Group[] {
+  const groups: Group[] = [];
+  const grouped = new Set<UnitEntry>();
   for (const unit of units) {
-    if (grouped.has(unit.name)) continue;
-    const group = isGroupable(unit) ? groupOf(pass.cluster, unit) : [unit];
-    if (group.length > 1) for (const { name } of group) grouped.add(name);
+    if (isAlone(unit) || !isGroupable(unit)) {
+      groups.push([unit]);
+      continue;
+    }
+    if (grouped.has(unit)) continue;
+    const [oldest = unit, ...rest] = groupOf(pass.cluster, unit);
+    const group: Group = [oldest, ...rest];
+    for (const member of group) grouped.add(member);
     // Half of a group that was acted on is not a base to decide on: its writes come first.
-    if (group.some(({ name }) => pass.isTouched(name))) continue;
-    items.push({ units: group, oldest: group[0] ?? unit });
+    if (!group.some(({ name }) => pass.isTouched(name))) groups.push(group);
   }
-  return items.sort((a, b) => compareAge(a.oldest, b.oldest));
+  return groups.sort(([a], [b]) => compareAge(a, b));
 }
 
 function takeQueue(pass: PlanPass): Round {
-  const names = new Set(pass.queue.units);
-  const globalsOn = new Map<string, Set<string>>();
-  for (const id of [...pass.queue.machines].sort(compareText)) {
-    const machine = pass.cluster.machine(id);
-    for (const name of [...(machine?.occupants.keys() ?? []), ...(machine?.states.keys() ?? [])]) {
-      if (!pass.cluster.globals.has(name)) names.add(name);
-    }
-    for (const name of pass.cluster.blocked) names.add(name);
-    for (const name of pass.cluster.globals) {
-      const machines = globalsOn.get(name);
-      if (machines === undefined) globalsOn.set(name, new Set([id]));
-      else machines.add(id);
-    }
-  }
-  noteMoves(pass, names, pass.queue.machines);
-  noteFailures(pass, names);
-  pass.queue.units.clear();
-  pass.queue.machines.clear();
-  for (const name of names) globalsOn.delete(name);
+  const { cluster } = pass;
+  const { names, globalsOn } = namesOf(pass, pass.takeQueue());
   const units: UnitEntry[] = [];
-  for (const name of [...names, ...globalsOn.keys()]) {
-    const unit = pass.cluster.unit(name);
-    const isReadable = unit !== undefined && unit.unreadable.size === 0;
-    if (isReadable && !pass.isTouched(name) && (!isWanted(unit) || isPlannable(unit))) {
-      units.push(unit);
-    }
+  const take = (unit: UnitEntry) => {
+    const isDue = unit.unreadable.size === 0 && !pass.isTouched(unit.name);
+    if (isDue && (!isWanted(unit) || isPlannable(unit))) units.push(unit);
+  };
+  for (const name of names) {
+    // Who is looked at as a whole need not be on single machines.
+    globalsOn.delete(name);
+    const unit = cluster.unit(name);
+    if (unit === undefined) continue;
+    noteMove(pass, unit);
+    noteFailure(pass, unit);
+    take(unit);
+  }
+  for (const name of globalsOn.keys()) {
+    const unit = cluster.unit(name);
+    if (unit !== undefined) take(unit);
   }
   return { units: units.sort(compareAge), globalsOn };
+}
+
+/** The units that are meant, those on the machines included; global ones on these machines apart. */
+function namesOf(pass: PlanPass, { units, machines }: ReadonlyDirty) {
+  const { cluster } = pass;
+  const globalsOn = new Map<string, Set<string>>();
+  if (machines.size === 0) return { names: units, globalsOn };
+  const names = new Set(units);
+  for (const id of [...machines].sort(compareText)) {
+    if (cluster.moves.draining.has(id)) pass.moves.draining.add(id);
+    const machine = cluster.machine(id);
+    for (const name of [...(machine?.occupants.keys() ?? []), ...(machine?.states.keys() ?? [])]) {
+      if (!cluster.globals.has(name)) names.add(name);
+    }
+    for (const name of cluster.blocked) names.add(name);
+    for (const name of cluster.globals) {
+      const on = globalsOn.get(name);
+      if (on === undefined) globalsOn.set(name, new Set([id]));
+      else on.add(id);
+    }
+  }
+  return { names, globalsOn };
 }
 
 function isPlannable(unit: UnitEntry): boolean {

@@ -2,7 +2,7 @@ import { isNameTaken, isPresent, type MachineEntry, type UnitEntry } from "../cl
 import { type BlockedReason, compareText } from "../cluster/facts.ts";
 import { displacedBy, whyNot, whyNotTogether } from "../cluster/feasibility.ts";
 import { isAlone, peersOf, whyNotTogetherOn } from "../cluster/groups.ts";
-import { rankedMachines } from "../cluster/ranking.ts";
+import { bestMachine } from "../cluster/ranking.ts";
 import type { MachineReason } from "../cluster/reason.ts";
 import { ReasonCounter, unitReason } from "./blocked.ts";
 import type { PlanPass } from "./pass.ts";
@@ -42,18 +42,33 @@ export function scheduleGroup(pass: PlanPass, homeless: Homeless): void {
     return;
   }
   const tied = tiedMachines(pass, homeless);
-  const { to } = homeless;
-  for (const machineId of tied?.machineIds ??
-    (to === undefined ? rankedMachines(pass.cluster, units) : [to])) {
-    const machine = pass.cluster.machine(machineId);
-    if (machine === undefined || !fits(pass, { units, group, machine })) continue;
-    if (to !== undefined && to !== machineId) continue;
-    // A move that nobody needs for itself does not drive others away.
-    if (isMove(homeless) && units.some((unit) => displacedBy(unit, machine).length > 0)) continue;
-    placeAll(pass, homeless, { machine, why: { type: "wanted" } });
-    return;
-  }
-  giveUp(pass, homeless, (unit) => machineReasons(pass, { unit, units, tied }));
+  const machine = pickMachine(pass, { homeless, group, tied });
+  if (machine !== undefined) placeAll(pass, homeless, { machine, why: WANTED });
+  else giveUp(pass, homeless, (unit) => machineReasons(pass, { unit, units, tied }));
+}
+
+const WANTED: TaskReason = { type: "wanted" };
+
+function pickMachine(
+  pass: PlanPass,
+  options: {
+    readonly homeless: Homeless;
+    readonly group: ReadonlySet<string> | undefined;
+    readonly tied: Tied | undefined;
+  },
+): MachineEntry | undefined {
+  const { cluster } = pass;
+  const { homeless, group, tied } = options;
+  const { units, to } = homeless;
+  // A move that nobody needs for itself does not drive others away.
+  const isPeaceful = isMove(homeless);
+  const accepts = (machine: MachineEntry) =>
+    (to === undefined || to === machine.id) &&
+    fits(pass, { units, group, machine }) &&
+    !(isPeaceful && units.some((unit) => displacedBy(unit, machine).length > 0));
+  if (tied === undefined && to === undefined) return bestMachine(cluster, units, accepts);
+  const machines = (tied?.machineIds ?? [to ?? ""]).flatMap((id) => cluster.machine(id) ?? []);
+  return machines.find(accepts);
 }
 
 function fits(
@@ -66,17 +81,18 @@ function fits(
   },
 ): boolean {
   const { units, group, machine, isAdoption = false } = options;
-  return units.every((unit) => {
-    const state = machine.states.get(unit.name);
-    const holds = isAdoption && state?.record.identity === unit.unit?.createRevision;
-    return whyNot(pass.cluster, { unit, machine, group, holds }) === undefined;
-  });
+  for (const unit of units) {
+    const held = isAdoption ? machine.states.get(unit.name)?.record : undefined;
+    const holds = isAdoption && held?.identity === unit.unit?.createRevision;
+    if (whyNot(pass.cluster, { unit, machine, group, holds }) !== undefined) return false;
+  }
+  return true;
 }
 
 /** Present machines that still hold one of the units, sorted. The machine a unit is about to move from is not one of them. */
 function occupiedMachines(pass: PlanPass, { units, standings }: Homeless): readonly MachineEntry[] {
   if (units.every(({ assignedTo, statesOn }) => assignedTo.size === 0 && statesOn.size === 0)) {
-    return [];
+    return NO_MACHINES;
   }
   const found = new Map<string, MachineEntry>();
   for (const unit of units) {
@@ -93,6 +109,8 @@ function occupiedMachines(pass: PlanPass, { units, standings }: Homeless): reado
   return [...found.values()].sort((a, b) => compareText(a.id, b.id));
 }
 
+const NO_MACHINES: readonly MachineEntry[] = [];
+
 interface Tied {
   readonly machineIds: readonly string[];
   /** The unit outside the group because of which only these machines count. */
@@ -101,13 +119,11 @@ interface Tied {
 
 /** Where the units have to go because units that stay are there: to their peers, or else to their followers. */
 function tiedMachines(pass: PlanPass, { units, standings }: Homeless): Tied | undefined {
-  if (units.every((unit) => isAlone(pass.cluster, unit))) return undefined;
+  if (units.every(isAlone)) return undefined;
   const peers = units.flatMap((unit) => settledOf(pass, peersOf(unit), standings));
   const first = peers[0];
   if (first !== undefined) return { machineIds: [first.machineId], because: first.unit };
-  const followers = units.flatMap((unit) =>
-    settledOf(pass, [...pass.cluster.followers(unit.name)].sort(), standings),
-  );
+  const followers = units.flatMap((unit) => settledOf(pass, [...unit.followers].sort(), standings));
   const because = followers[0]?.unit;
   if (because === undefined) return undefined;
   return { machineIds: [...new Set(followers.map(({ machineId }) => machineId))], because };
@@ -165,6 +181,7 @@ function isMove({ units, standings }: Homeless): boolean {
 }
 
 function originOf(unit: UnitEntry, standings: Standings): Origin | undefined {
+  if (standings.size === 0) return undefined;
   const standing = standings.get(unit.name);
   return standing?.type === "homeless" ? standing.origin : undefined;
 }

@@ -1,5 +1,6 @@
 import {
   isNameTaken,
+  isPlacedOn,
   isWanted,
   knownConstraints,
   type MachineEntry,
@@ -110,7 +111,7 @@ function homelessFrom(machineId: string, origin: Omit<Origin, "machineId">): Sta
 }
 
 function isHeldOn(member: UnitEntry, machine: MachineEntry): boolean {
-  return machine.placed.has(member.name) && machine.states.has(member.name);
+  return isPlacedOn(member, machine) && machine.states.has(member.name);
 }
 
 /** Who has no place and cannot get one because of what it asks of other units; then its own followers neither. */

@@ -21,7 +21,7 @@ const SELF_RECHECK_MS = 1_000;
 export function switchingOnUntilMs(cluster: ClusterState, options: SwitchingOn): number {
   const { machineId, nonce, leadsSinceMs, bootGraceMs, now } = options;
   const machines = cluster.machineIds.flatMap((id) => cluster.machine(id) ?? []);
-  const absent = machines.filter((machine) => !isPresent(machine) && machine.placed.size > 0);
+  const absent = machines.filter((machine) => !isPresent(machine) && machine.placed.length > 0);
   const self = cluster.machine(machineId);
   // Its record of the last boot has to end first, and those of others are as old: they tell nothing.
   if (self?.presence?.record.nonce !== nonce) {

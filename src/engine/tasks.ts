@@ -1,3 +1,4 @@
+import type { ReplaceableFact } from "../cluster/cluster-state.ts";
 import type {
   AssignmentSpec,
   BlockedSpec,
@@ -176,21 +177,21 @@ function unplaceWrites(keys: Keys, task: UnplaceTask): TaskWrites {
   };
 }
 
-/** What a task will have changed, as facts: the planner goes on from there. */
+/** A task that concerns a unit, as all that are planned do. */
+export type UnitTask = Exclude<EngineTask, { type: "collect" }>;
+
+/** What a task will have changed, as facts. */
 export function taskEffects(task: EngineTask): readonly ClusterFact[] {
+  return task.type === "collect"
+    ? [{ kind: "file", manifest: task.manifest, value: undefined }]
+    : unitEffects(task);
+}
+
+/** The planner goes on from there. */
+export function unitEffects(task: UnitTask): readonly ReplaceableFact[] {
   switch (task.type) {
-    case "place": {
-      const { unit, machineId, from } = task;
-      const facts: ClusterFact[] = [{ kind: "placement", unit, value: assumed(task.placement) }];
-      if (from !== undefined && from !== machineId) {
-        facts.push({ kind: "assignment", machineId: from, unit, value: undefined });
-      }
-      if (task.assignment !== undefined) {
-        facts.push({ kind: "assignment", machineId, unit, value: assumed(task.assignment) });
-      }
-      if (task.moveRevision !== undefined) facts.push({ kind: "move", unit, value: undefined });
-      return facts;
-    }
+    case "place":
+      return placeEffects(task);
     case "unplace": {
       const { unit, machineId } = task;
       return [
@@ -217,9 +218,21 @@ export function taskEffects(task: EngineTask): readonly ClusterFact[] {
       return [{ kind: "blocked", unit: task.unit, value: assumed(task.record) }];
     case "unblock":
       return [{ kind: "blocked", unit: task.unit, value: undefined }];
-    case "collect":
-      return [{ kind: "file", manifest: task.manifest, value: undefined }];
   }
+}
+
+function placeEffects(task: PlaceTask): readonly ReplaceableFact[] {
+  const { unit, machineId, from, assignment } = task;
+  const placed: ReplaceableFact = { kind: "placement", unit, value: assumed(task.placement) };
+  const facts: ReplaceableFact[] =
+    assignment === undefined
+      ? [placed]
+      : [placed, { kind: "assignment", machineId, unit, value: assumed(assignment) }];
+  if (from !== undefined && from !== machineId) {
+    facts.push({ kind: "assignment", machineId: from, unit, value: undefined });
+  }
+  if (task.moveRevision !== undefined) facts.push({ kind: "move", unit, value: undefined });
+  return facts;
 }
 
 function assumed<T>(record: T) {

@@ -353,7 +353,7 @@ test("a drain interrupts each unit once at most, breaks no Conflicts on the way,
       for (const [unit, count] of moves) assert.equal(count, 1, unit);
       assert.deepEqual(f.planAll(), []);
       for (const id of drains) {
-        for (const name of f.cluster.machine(id)?.placed ?? [])
+        for (const { name } of f.cluster.machine(id)?.placed ?? [])
           assert.match(f.reasons(name)[0] ?? "", /^drain-/, `${name} stays on ${id}`);
       }
     }),

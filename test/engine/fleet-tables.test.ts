@@ -232,7 +232,8 @@ describe("fleet's scheduler", () => {
         }
       }
       f.settle();
-      assert.deepEqual([...f.cluster.openMachines.byLoad], expected);
+      const ids = [...f.cluster.openMachines.byLoad.entries()].map(({ machine }) => machine.id);
+      assert.deepEqual(ids, expected);
     });
   }
 });

@@ -135,7 +135,7 @@ describe("plan() and groups tied by MachineOf", () => {
     const comparisons = writes.flatMap((one) => one.comparisons).length;
     assert.ok(operations <= TRANSACTION_OPERATIONS_MAX && comparisons < TRANSACTION_OPERATIONS_MAX);
     f.settle({ agents: true });
-    assert.equal(f.cluster.machine("m2")?.placed.size, 30);
+    assert.equal(f.cluster.machine("m2")?.placed.length, 30);
   });
 
   test("leaves a group on a lost machine when one of it can only be there", () => {

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { everything } from "../../src/cluster/cluster-state.ts";
 import { newDirty } from "../../src/cluster/dirty.ts";
-import { isNameTaken, isWanted } from "../../src/cluster/entries.ts";
+import { isNameTaken, isPlacedOn, isWanted } from "../../src/cluster/entries.ts";
 import type { MachineSpec } from "../../src/cluster/facts.ts";
 import { readRequirements } from "../../src/cluster/read-requirements.ts";
 import { conflicts } from "../../src/cluster/relations.ts";
@@ -288,7 +288,8 @@ function assertRequirements(f: Fixture, name: string): void {
   if (entry.constraints?.type !== "known") return;
   const { requirements } = entry.constraints.constraints;
   for (const other of machine.occupants.values()) {
-    const isStopping = !machine.placed.has(other.name) && !machine.assignments.has(other.name);
+    const isStopping =
+      !isPlacedOn(f.cluster.unit(other.name), machine) && !machine.assignments.has(other.name);
     if (isStopping) continue;
     assert.ok(!conflicts(entry.self, other), `${name} beside ${other.name}`);
   }

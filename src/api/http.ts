@@ -60,6 +60,14 @@ export function badRequest(message: string): Refusal {
   return new Refusal(400, "bad-request", message);
 }
 
+/** Of a query; false without it. */
+export function readFlag(query: URLSearchParams, name: string): boolean {
+  const value = query.get(name) ?? "0";
+  if (["1", "true"].includes(value)) return true;
+  if (["0", "false"].includes(value)) return false;
+  throw badRequest(`invalid ${name} "${value}": expect 1 or 0`);
+}
+
 export function json(status: number, body: unknown): Reply {
   return { type: "json", status, body };
 }

@@ -17,7 +17,7 @@ export type { ApplyResult, MoveRequest, OperatorChange, UnitChange, UnitHistory 
  *
  *   GET  /fleet/v2/cluster                 ClusterBody
  *   GET  /fleet/v2/machines                MachinesBody
- *   GET  /fleet/v2/units[?unit=NAME...]    UnitsBody (absent names are left out)
+ *   GET  /fleet/v2/units[?unit=NAME...][&machines=1]    UnitsBody (absent names are left out; with the machines too)
  *   GET  /fleet/v2/units/NAME/manifest     ManifestBody
  *   GET  /fleet/v2/units/NAME/explain      ExplainBody
  *   POST /fleet/v2/apply                   ApplyRequest -> ApplyBody
@@ -88,6 +88,8 @@ export interface MachinesBody {
 export interface UnitsBody {
   readonly revision: number;
   readonly units: readonly UnitView[];
+  /** Where they were asked for: as they are now, which may be later than the revision of the units. */
+  readonly machines?: readonly MachineView[];
   readonly notices: readonly Notice[];
 }
 

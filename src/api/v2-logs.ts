@@ -2,7 +2,7 @@ import { repeat } from "../runtime/clock.ts";
 import { JOURNAL_OUTPUTS, type JournalOutput, type JournalQuery } from "../units/journal-query.ts";
 import type { ApiContext } from "./context.ts";
 import { checkedUnitName, holderElsewhere, machineElsewhere, pass, unitName } from "./holder.ts";
-import { type ApiRequest, badRequest, json, Refusal, type Reply } from "./http.ts";
+import { type ApiRequest, badRequest, json, Refusal, type Reply, readFlag } from "./http.ts";
 import type { HistoryBody, JournalEnd } from "./protocol.ts";
 import type { Route } from "./router.ts";
 import { writePart } from "./stream.ts";
@@ -197,15 +197,11 @@ function journalQuery(request: ApiRequest, units: readonly string[]): JournalQue
   if (!isJournalOutput(output)) {
     throw badRequest(`invalid output "${output}": expect one of ${JOURNAL_OUTPUTS.join(", ")}`);
   }
-  const follow = query.get("follow") ?? "0";
-  if (!["0", "1", "true", "false"].includes(follow)) {
-    throw badRequest(`invalid follow "${follow}": expect 1 or 0`);
-  }
   const fields = textOf(query, "fields");
   return {
     units,
     lines: lines === "all" ? "all" : Number(lines),
-    follow: follow === "1" || follow === "true",
+    follow: readFlag(query, "follow"),
     output,
     since: textOf(query, "since"),
     until: textOf(query, "until"),

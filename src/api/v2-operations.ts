@@ -56,6 +56,7 @@ const json = (schema: AnswerName) => ({ type: "application/json", schema }) as c
 const lines = (schema: AnswerName) => ({ type: "application/x-ndjson", schema }) as const;
 const plain = { type: "text/plain" } as const;
 
+const bool = { type: "string", enum: ["0", "1", "true", "false"] } as const;
 const unit = names("names of units; all without");
 const machine = parameter("id of the machine to ask, instead of the one that holds the unit");
 const journal = {
@@ -63,7 +64,7 @@ const journal = {
     type: "string",
     pattern: "^([0-9]{1,7}|all)$",
   }),
-  follow: parameter("go on with what comes", { type: "string", enum: ["0", "1", "true", "false"] }),
+  follow: parameter("go on with what comes", bool),
   since: parameter("as journalctl takes it"),
   until: parameter("as journalctl takes it"),
   priority: parameter("`err`, `3`, `warning..err`"),
@@ -106,7 +107,7 @@ export const OPERATIONS: readonly Operation[] = [
   {
     ...{ id: "listUnits", method: "GET", path: "units" },
     summary: "Units as of one revision; absent ones are left out",
-    query: { unit },
+    query: { unit, machines: parameter("whether to tell of the machines too", bool) },
     answer: json("Units"),
   },
   {

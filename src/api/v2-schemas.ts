@@ -298,6 +298,7 @@ const machines: Answer<MachinesBody> = v.strictObject({ machines: v.array(machin
 const units: Answer<UnitsBody> = v.strictObject({
   revision: number,
   units: v.array(unit),
+  machines: v.exactOptional(v.array(machine)),
   notices,
 });
 const manifest: Answer<ManifestBody> = v.strictObject({

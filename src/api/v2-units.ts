@@ -2,7 +2,7 @@ import * as v from "valibot";
 import type { UnitsListed } from "../registry/kept-units.ts";
 import { type ApiContext, notices } from "./context.ts";
 import { decodeBody } from "./decode-body.ts";
-import { type ApiRequest, badRequest, json, Refusal, type Reply } from "./http.ts";
+import { type ApiRequest, badRequest, json, Refusal, type Reply, readFlag } from "./http.ts";
 import type { ApplyBody, ManifestBody, UnitsBody } from "./protocol.ts";
 import type { Route } from "./router.ts";
 
@@ -20,10 +20,15 @@ export function v2UnitRoutes(context: ApiContext): readonly Route[] {
 async function getUnits(context: ApiContext, request: ApiRequest): Promise<Reply> {
   const names = request.query.getAll("unit");
   if (names.length > NAMES_MAX) throw badRequest(`more than ${NAMES_MAX} units in one request`);
-  const { revision, units, leader } = await readUnits(context, names, request);
+  const isWithMachines = readFlag(request.query, "machines");
+  const [{ revision, units, leader }, found] = await Promise.all([
+    readUnits(context, names, request),
+    isWithMachines ? context.registry.read.machines(request.call) : undefined,
+  ]);
   const body: UnitsBody = {
     revision,
     units,
+    ...(found === undefined ? {} : { machines: found.machines }),
     notices: notices(context, { leader, reachable: true, units }),
   };
   return json(200, body);

@@ -45,6 +45,7 @@ const WHOLE_READ_MS = 65_000;
 
 /** The engine has 10 s to take a move up. */
 const MOVE_MS = 15_000;
+const WITH_MACHINES = "machines=1";
 /** The daemon answers after 20 s when nothing has changed. */
 const SOURCE_WAIT_MS = 30_000;
 
@@ -83,25 +84,31 @@ export class FleetClient {
     return this.machines();
   }
 
-  /** Every unit, in order of name. `patient`: for whoever can wait for thousands of them. */
-  async units({ patient = false } = {}): Promise<readonly UnitView[]> {
-    return this.#units("/fleet/v2/units", patient ? WHOLE_READ_MS : 0);
+  /** Every unit, in order of name. `patient`: for whoever can wait for thousands of them. `machines`: see unitsNamed. */
+  async units({ patient = false, machines = false } = {}): Promise<readonly UnitView[]> {
+    const query = machines ? `?${WITH_MACHINES}` : "";
+    return this.#units(`/fleet/v2/units${query}`, patient ? WHOLE_READ_MS : 0);
   }
 
-  /** Those of `names` that exist. */
-  async unitsNamed(names: readonly string[]): Promise<ReadonlyMap<string, UnitView>> {
+  /** Those of `names` that exist. `machines`: so that asking for the machines afterwards is no request of its own. */
+  async unitsNamed(
+    names: readonly string[],
+    { machines = false } = {},
+  ): Promise<ReadonlyMap<string, UnitView>> {
     const found = await Promise.all(
-      queries(names).map((query) => this.#units(`/fleet/v2/units?${query}`)),
+      queries(names).map((query, index) =>
+        this.#units(
+          `/fleet/v2/units?${query}${machines && index === 0 ? `&${WITH_MACHINES}` : ""}`,
+        ),
+      ),
     );
     return new Map(found.flat().map((unit) => [unit.name, unit]));
   }
 
   async #units(path: string, deadlineMs = 0): Promise<readonly UnitView[]> {
-    const { units, notices } = await this.#http.json<UnitsBody>({
-      method: "GET",
-      path,
-      deadlineMs,
-    });
+    const call = { method: "GET", path, deadlineMs } as const;
+    const { units, machines, notices } = await this.#http.json<UnitsBody>(call);
+    if (machines !== undefined) this.#machines ??= Promise.resolve(machines);
     this.#onNotices(notices);
     return units;
   }

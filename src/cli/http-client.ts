@@ -216,10 +216,9 @@ async function apiError(response: IncomingMessage): Promise<ApiError> {
 }
 
 async function readText(response: IncomingMessage): Promise<string> {
-  response.setEncoding("utf8");
-  let text = "";
-  for await (const chunk of response) text += chunk;
-  return text;
+  const chunks: Buffer[] = [];
+  for await (const chunk of response) chunks.push(chunk);
+  return Buffer.concat(chunks).toString("utf8");
 }
 
 function parseJson<T>(text: string): T {

@@ -29,7 +29,7 @@ export interface CreatePlan {
   readonly warnings: readonly string[];
   readonly notes: readonly string[];
   readonly changes: readonly UnitChange[];
-  /** Of the contents that are sent, or known to be equal to the registry's. */
+  /** Hashes of the contents that are sent, or known to be equal to the registry's. Of a submit nobody asks. */
   readonly manifests: ReadonlyMap<string, string>;
 }
 
@@ -83,7 +83,9 @@ export function planCreate(input: CreateInput): CreatePlan {
       const report = validateManifest(source.name, plan.manifest);
       for (const warning of report.warnings) warnings.push(`WARNING: ${problemText(warning)}`);
     }
-    if (plan.manifest !== undefined) manifests.set(source.name, manifestHash(plan.manifest));
+    if (plan.manifest !== undefined && input.verb !== "submit") {
+      manifests.set(source.name, manifestHash(plan.manifest));
+    }
   }
   return { exit, errors, warnings, notes, changes, manifests };
 }

@@ -20,6 +20,20 @@ async function types(world: ApiWorld, ...changes: readonly UnitChange[]): Promis
   return (await apply(world, ...changes)).map(({ type }) => type);
 }
 
+test("machines come with the units where they are asked for", async (t) => {
+  const world = await openApiWorld(t);
+  await putMachine(world, "m1");
+  await apply(world, { type: "submit", name: "a.service", content: CONTENT });
+  const get = async (path: string) => JSON.parse((await world.call("GET", path)).text);
+  const { machines } = await get("/fleet/v2/machines");
+  assert.equal(machines.length, 1);
+  for (const query of ["machines=1", "unit=a.service&machines=true"]) {
+    const body = await get(`/fleet/v2/units?${query}`);
+    assert.deepEqual([body.units.length, body.machines], [1, machines], query);
+  }
+  assert.equal((await get("/fleet/v2/units?machines=0")).machines, undefined);
+});
+
 test("apply reports what each change did", async (t) => {
   const world = await openApiWorld(t);
   const a = { name: "a.service" } as const;
@@ -161,6 +175,7 @@ test("bad requests to v2 are answered with 4xx and a code", async (t) => {
     ["POST", "/fleet/v2/rejoin", { body: { mode: "maybe" } }, 400, "bad-request"],
     ["GET", "/fleet/v2/units/a.service/manifest", {}, 404, "not-found"],
     ["GET", "/fleet/v2/nothing", {}, 404, "not-found"],
+    ["GET", "/fleet/v2/units?machines=many", {}, 400, "bad-request"],
     ["GET", "/fleet/v2/units/a.service/journal?lines=-1", {}, 400, "bad-request"],
     ["GET", "/fleet/v2/units/a.service/journal?output=--file", {}, 400, "bad-request"],
   ];

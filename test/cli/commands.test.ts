@@ -216,6 +216,25 @@ test("a failed start says what systemd says and where to look", async () => {
   assert.match(rows, /^broken\.service\t+failed$/m);
 });
 
+test("no command asks the daemon more often than it has to", async () => {
+  const path = await file("asked.service");
+  const asked = async (...args: readonly string[]) => {
+    const [exit, , err] = await run("--debug", ...args);
+    assert.equal(exit, 0, err);
+    return [...err.matchAll(/^DEBUG (\w+) \S+ [/]fleet[/]v2[/](\S+) 200$/gm)].map(
+      ([, method, path]) => `${method} ${path}`,
+    );
+  };
+  assert.deepEqual(await asked("list-units"), ["GET units?machines=1"]);
+  assert.deepEqual(await asked("list-unit-files"), ["GET units?machines=1"]);
+  assert.deepEqual(await asked("submit", path), ["GET units?unit=asked.service", "POST apply"]);
+  assert.deepEqual(await asked("start", path), [
+    "GET units?unit=asked.service&machines=1",
+    "POST apply",
+    "POST watch",
+  ]);
+});
+
 test("a finished oneshot has started", async () => {
   cluster.behaviours.set("once.service", { state: { active: "inactive", sub: "dead" } });
   assert.equal((await run("start", await file("once.service")))[0], 0);

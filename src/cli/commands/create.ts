@@ -33,7 +33,8 @@ async function create(command: {
   const templates = verb === "submit";
   const sources = await readSourcesOrSay(context, command.args, { ...options, templates });
   if (sources === undefined) return EXIT_FAILED;
-  const registered = await context.client.unitsNamed(namesToLookUp(sources));
+  const names = namesToLookUp(sources);
+  const registered = await context.client.unitsNamed(names, { machines: verb !== "submit" });
   const plan = planCreate({ verb, replace: options.replace === true, sources, registered });
   for (const { unit, exit, error } of plan.errors) {
     context.tell({
@@ -45,13 +46,10 @@ async function create(command: {
   if (plan.exit !== EXIT_DONE) return plan.exit;
   for (const warning of plan.warnings) context.err(warning);
   if (!context.json) for (const note of plan.notes) context.out(note);
-  const [results, legend] = await Promise.all([
-    context.client.apply(plan.changes).catch((error: unknown) => {
-      if (!(error instanceof ApiError) || error.status !== 400) throw error;
-      context.tell({ outcome: "refused", message: `Error creating units: ${error.message}` });
-    }),
-    fetchLegend(context),
-  ]);
+  const results = await context.client.apply(plan.changes).catch((error: unknown) => {
+    if (!(error instanceof ApiError) || error.status !== 400) throw error;
+    context.tell({ outcome: "refused", message: `Error creating units: ${error.message}` });
+  });
   // The API has refused a unit, its name or its file, and with it the whole request.
   if (results === undefined) return EXIT_USAGE;
   const { exit, done } = reportApplied(context, results, DOING[verb]);
@@ -69,6 +67,7 @@ async function create(command: {
     done.filter(({ type }) => type === "unchanged").map(({ name }) => name),
   );
   const state = verb === "load" ? "loaded" : "launched";
+  const legend = await fetchLegend(context);
   const { exit: reachedExit } = await reach(context, {
     goals: goalsOf(done, state, plan.manifests),
     options,

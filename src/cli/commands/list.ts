@@ -108,7 +108,8 @@ function isActive({ states }: UnitView): boolean {
 const PLAIN: TableOptions = { full: false, legend: String };
 
 async function readUnits(context: Context, options: CommandOptions) {
-  const [units, machines] = await Promise.all([context.client.units(), context.client.machines()]);
+  const units = await context.client.units({ machines: true });
+  const machines = await context.client.machines();
   const full = options.full === true;
   return { units, table: { full, legend: makeLegend(machines, full) } };
 }

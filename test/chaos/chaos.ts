@@ -125,6 +125,7 @@ class Chaos {
       untilMs: Number.POSITIVE_INFINITY,
       faults,
       heldMs: 0,
+      endingMs: Number.POSITIVE_INFINITY,
       touched: new Set(),
       before,
       after: undefined,
@@ -134,6 +135,7 @@ class Chaos {
     for (const fault of faults) await fault.begin(this.#lab);
     const hold = async () => {
       await pause(holdMs);
+      round.endingMs = Date.now();
       for (const fault of faults) await fault.end(this.#lab);
       round.heldMs = performance.now() - beganMs;
     };
@@ -227,7 +229,7 @@ class Chaos {
         `${minutes.toFixed(1)} minutes, ${this.#rounds.length} rounds, ${this.#rounds.flatMap(({ faults }) => faults).length} faults, ${this.#commands} commands`,
         `${WORKLOAD.length} units, ${all.length} processes, ${beats} heartbeats read from ${MACHINES} journals`,
         `converged at most ${(worst / 1_000).toFixed(1)} s after the last fault or command of a round (allowed: ${this.#options.convergeMs / 1_000} s)`,
-        `strict units on two machines at once: 0 but for frozen machines${afterFreezeMs > 0 ? `, there seen ${Math.round(afterFreezeMs)} ms after the successor's start` : ""}`,
+        `strict units on two machines at once: 0 but for frozen machines${afterFreezeMs > 0 ? `, which went on for up to ${Math.round(afterFreezeMs)} ms` : ""}`,
       ],
     };
   }

@@ -9,15 +9,16 @@ export interface Round {
   readonly fromMs: number;
   untilMs: number;
   readonly faults: readonly Fault[];
-  /** How long they really lasted. */
+  /** How long they really lasted, and when their end began. */
   heldMs: number;
+  endingMs: number;
   readonly touched: Set<string>;
   /** Where units were when it began, and when all was well again. */
   readonly before: Sight;
   after: Sight | undefined;
 }
 
-/** What was done without a reason, and for how long a thawed machine ran a fenced unit beside its successor. */
+/** What was done without a reason, and for how long a machine that had stood still ran a fenced unit beside its successor when it went on. */
 export function judge(
   rounds: readonly Round[],
   all: readonly Life[],
@@ -36,12 +37,13 @@ export function judge(
   }
   let afterFreezeMs = 0;
   for (const { older, younger, ms } of overlaps(all.filter(({ unit }) => isStrict(unit)))) {
-    const isFrozen = rounds.some(
+    const frozen = rounds.find(
       (round) =>
         isWithin(round, younger.firstMs) &&
         round.faults.some((fault) => fault.frozen.includes(older.machine)),
     );
-    if (isFrozen) afterFreezeMs = Math.max(afterFreezeMs, older.lastMs - younger.firstMs);
+    if (frozen !== undefined)
+      afterFreezeMs = Math.max(afterFreezeMs, older.lastMs - frozen.endingMs);
     else
       violations.push(
         `${older.unit} ran on m${older.machine} and m${younger.machine} for ${Math.round(ms)} ms`,

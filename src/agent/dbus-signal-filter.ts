@@ -160,6 +160,13 @@ function signalHeader(data: Buffer, frame: number, fieldsBytes: number): SignalH
   return { path, member };
 }
 
+/** Buffer's own way makes a number on the heap; lengths are below 2 ** 27. */
 function readUint32(data: Buffer, frame: number, at: number): number {
-  return data[frame] === LITTLE_ENDIAN ? data.readUInt32LE(at) : data.readUInt32BE(at);
+  return data[frame] === LITTLE_ENDIAN
+    ? word(data[at + 3], data[at + 2], data[at + 1], data[at])
+    : word(data[at], data[at + 1], data[at + 2], data[at + 3]);
+}
+
+function word(high = 0, upper = 0, lower = 0, low = 0): number {
+  return ((high << 24) | (upper << 16) | (lower << 8) | low) >>> 0;
 }

@@ -33,6 +33,9 @@ const PASSING_MS = 500;
 /** And when it still is as inactive as everybody knows, waiting for its turn, within this. */
 const WAITING_MS = 2_000;
 const INACTIVE = "inactive";
+/** Of a unit that systemd starts again and again, the moment at which it last did may be that old. */
+const RESTARTED_MS = 60_000;
+const AUTO_RESTART = "auto-restart";
 
 interface Budget {
   tokens: number;
@@ -144,7 +147,7 @@ export class StatePublisher {
         this.#dirty.delete(unit);
         continue;
       }
-      const waitMs = this.#passesForMs(unit, nowMs) || this.#spend(unit, nowMs);
+      const waitMs = this.#holdsForMs(unit, nowMs) || this.#spend(unit, nowMs);
       if (waitMs === 0) due.push(unit);
       else nextMs = Math.min(nextMs ?? waitMs, waitMs);
     }
@@ -220,15 +223,25 @@ export class StatePublisher {
     return state && encodeRecord(state);
   }
 
-  /** How long to wait for the end of what goes on. What nobody was told of yet is told at once: the unit occupies the machine (I8). */
-  #passesForMs(unit: string, nowMs: number): number {
-    const { stateOf, isPassing } = this.#options;
+  /** How long what is true can wait to be told. What nobody was told of yet is told at once: the unit occupies the machine (I8). */
+  #holdsForMs(unit: string, nowMs: number): number {
     const published = this.#published.get(unit) ?? "";
-    const state = stateOf(unit);
-    if (published === "" || state === undefined || isPassing?.(unit, state) !== true) return 0;
-    const isWaiting = state.active === INACTIVE && published.includes(`"active":"${INACTIVE}"`);
-    const sinceMs = this.#dirty.get(unit) ?? nowMs;
-    return Math.max(0, sinceMs + (isWaiting ? WAITING_MS : PASSING_MS) - nowMs);
+    const state = this.#options.stateOf(unit);
+    if (published === "" || state === undefined) return 0;
+    return Math.max(
+      0,
+      (this.#dirty.get(unit) ?? nowMs) + this.#holdMs(unit, state, published) - nowMs,
+    );
+  }
+
+  #holdMs(unit: string, state: StateRecord, published: string): number {
+    if (this.#options.isPassing?.(unit, state) === true) {
+      const isWaiting = state.active === INACTIVE && published.includes(`"active":"${INACTIVE}"`);
+      return isWaiting ? WAITING_MS : PASSING_MS;
+    }
+    const isSame =
+      state.sub === AUTO_RESTART && withoutSince(encodeRecord(state)) === withoutSince(published);
+    return isSame ? RESTARTED_MS : 0;
   }
 
   /** 0: a write is allowed now and counted. Otherwise milliseconds until it is. */
@@ -245,4 +258,8 @@ export class StatePublisher {
     const dueMs = Math.ceil((budget.refilledMs + REFILL_MS) / TICK_MS) * TICK_MS;
     return Math.max(1, dueMs - nowMs);
   }
+}
+
+function withoutSince(text: string): string {
+  return text.replace(/"sinceMs":\d+/, "");
 }

@@ -7,8 +7,9 @@ import { fleetctl, writeUnits } from "./lab-units.ts";
 const COUNTS = [500, 2_000];
 const STOPPED = 900;
 
-/** A file of its own for each unit, so that nobody gains from equal ones. */
-const TEXT = "[Unit]\nDescription=%n\n[Service]\nExecStart=/bin/sleep infinity\n";
+/** Another text for each unit, so that nobody gains from equal ones. */
+const TEXT = (name: string) =>
+  `[Unit]\nDescription=${name}\n[Service]\nExecStart=/bin/sleep infinity\n`;
 
 export const bench: Bench = {
   about:

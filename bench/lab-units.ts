@@ -7,13 +7,18 @@ export const SLEEPER = "[Service]\nExecStart=/bin/sleep infinity\n";
 /** Writes files PREFIX-0001.service, ... and gives their names. */
 export async function writeUnits(
   lab: Lab,
-  units: { readonly prefix: string; readonly count: number; readonly text: string },
+  units: {
+    readonly prefix: string;
+    readonly count: number;
+    readonly text: string | ((name: string) => string);
+  },
 ): Promise<readonly string[]> {
   const names = Array.from(
     { length: units.count },
     (_, index) => `${units.prefix}-${String(index + 1).padStart(4, "0")}.service`,
   );
-  for (const name of names) await lab.unitFile(name, units.text);
+  const { text } = units;
+  for (const name of names) await lab.unitFile(name, typeof text === "string" ? text : text(name));
   return names;
 }
 

@@ -7,6 +7,8 @@ export interface Follow {
   readonly endpoint: string;
   readonly units: readonly string[];
   readonly deadlineMs: number;
+  /** Ends it before. */
+  readonly signal?: AbortSignal;
   /** Of the units that exist. */
   readonly until: (units: ReadonlyMap<string, UnitView>) => boolean;
 }
@@ -16,6 +18,8 @@ export async function followUnits(follow: Follow): Promise<number> {
   const units = new Map<string, UnitView>();
   const abort = new AbortController();
   const timer = setTimeout(() => abort.abort(late(follow, units)), follow.deadlineMs);
+  const onAbort = () => abort.abort(follow.signal?.reason);
+  follow.signal?.addEventListener("abort", onAbort, { once: true });
   try {
     const response = await fetch(`${follow.endpoint}/fleet/v2/watch`, {
       method: "POST",
@@ -33,6 +37,7 @@ export async function followUnits(follow: Follow): Promise<number> {
     throw new Error(`${follow.endpoint} ended the watch of units`);
   } finally {
     clearTimeout(timer);
+    follow.signal?.removeEventListener("abort", onAbort);
     abort.abort();
   }
 }

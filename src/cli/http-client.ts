@@ -8,6 +8,7 @@ import type { Clock } from "../runtime/clock.ts";
 import { withDeadline } from "../runtime/deadline.ts";
 import { errorMessage, FleetError, isFleetError } from "../runtime/errors.ts";
 import { type Endpoint, parseEndpoint, type TlsFiles, unreachable } from "./endpoint.ts";
+import { type Answer, plainRequest } from "./plain-request.ts";
 import type { TunnelTarget } from "./remote.ts";
 
 /** The API refused, in its own words. */
@@ -59,17 +60,21 @@ export class HttpClient {
 
   async json<T>(call: HttpCall): Promise<T> {
     return this.#limited(call, async (signal) => {
-      const response = await this.#open(call, signal);
-      return parseJson<T>(await readText(response));
+      const answer = await this.#open(call, signal, (endpoint, limits) =>
+        this.#isPlain(endpoint)
+          ? this.#sendPlain(endpoint, call, limits)
+          : this.#send(endpoint, call, limits),
+      );
+      return parseJson<T>(await answer.text());
     });
   }
 
   /** The answer as it comes in; the deadline ends with its head. `signal` cuts it off. */
   async stream(call: HttpCall): Promise<IncomingMessage> {
     const cut = new AbortController();
-    const response = await this.#limited(call, (signal) => {
+    const { response } = await this.#limited(call, (signal) => {
       signal.addEventListener("abort", () => cut.abort(signal.reason), { once: true });
-      return this.#open(call, cut.signal);
+      return this.#open(call, cut.signal, (endpoint, limits) => this.#send(endpoint, call, limits));
     });
     const onAbort = () => cut.abort(call.signal?.reason);
     call.signal?.addEventListener("abort", onAbort, { once: true });
@@ -116,18 +121,20 @@ export class HttpClient {
   }
 
   /** The head of the answer of the first endpoint that can be connected to; that one is used from then on. */
-  async #open(call: HttpCall, signal: AbortSignal): Promise<IncomingMessage> {
+  async #open<A extends Answer>(
+    call: HttpCall,
+    signal: AbortSignal,
+    send: (endpoint: Endpoint, limits: Limits) => Promise<A>,
+  ): Promise<A> {
     const errors: FleetError[] = [];
     const shareMs = this.#options.deadlineMs / this.#endpoints.length;
     for (const endpoint of this.#endpoints) {
       try {
-        const response = await this.#send(endpoint, call, { signal, connectMs: shareMs });
+        const answer = await send(endpoint, { signal, connectMs: shareMs });
         this.#endpoints = [endpoint];
-        this.#options.debug?.(
-          `${call.method} ${endpoint.text} ${call.path} ${response.statusCode}`,
-        );
-        if ((response.statusCode ?? 500) < 400) return response;
-        throw await apiError(response);
+        this.#options.debug?.(`${call.method} ${endpoint.text} ${call.path} ${answer.status}`);
+        if (answer.status < 400) return answer;
+        throw await apiError(answer);
       } catch (error) {
         if (!isFleetError(error, "api-unavailable") || signal.aborted) throw error;
         errors.push(error);
@@ -140,11 +147,36 @@ export class HttpClient {
     });
   }
 
-  #send(
-    endpoint: Endpoint,
-    call: HttpCall,
-    limits: { readonly signal: AbortSignal; readonly connectMs: number },
-  ): Promise<IncomingMessage> {
+  #isPlain({ secure }: Endpoint): boolean {
+    return !secure && this.#options.connect === undefined;
+  }
+
+  async #sendPlain(endpoint: Endpoint, call: HttpCall, limits: Limits): Promise<Answer> {
+    const { socketPath, options } = endpoint;
+    const to =
+      socketPath === undefined
+        ? { host: String(options.host), port: Number(options.port) }
+        : { path: socketPath };
+    const connecting = new AbortController();
+    const cancel = this.#options.clock.setTimer(limits.connectMs, () => connecting.abort());
+    try {
+      return await plainRequest(to, {
+        method: call.method,
+        path: `${options.path ?? ""}${call.path}`,
+        body: call.body === undefined ? undefined : JSON.stringify(call.body),
+        signal: AbortSignal.any([limits.signal, connecting.signal]),
+        onConnected: cancel,
+      });
+    } catch (error) {
+      if (limits.signal.aborted) throw limits.signal.reason;
+      if (connecting.signal.aborted) throw await unreachable(endpoint, noConnection(limits));
+      throw await unreachable(endpoint, error instanceof Error ? error : new Error(String(error)));
+    } finally {
+      cancel();
+    }
+  }
+
+  #send(endpoint: Endpoint, call: HttpCall, limits: Limits): Promise<StreamedAnswer> {
     const body = call.body === undefined ? undefined : JSON.stringify(call.body);
     return new Promise((resolve, reject) => {
       const options: RequestOptions = {
@@ -164,12 +196,15 @@ export class HttpClient {
         this.#options.connect !== undefined
           ? () => {}
           : this.#options.clock.setTimer(limits.connectMs, () =>
-              request.destroy(new Error(`no connection within ${limits.connectMs / 1000} s`)),
+              request.destroy(noConnection(limits)),
             );
       request.once("socket", (socket) =>
         socket.once(endpoint.secure ? "secureConnect" : "connect", cancel),
       );
-      request.once("response", resolve);
+      request.once("response", (response) => {
+        const text = () => readText(response);
+        resolve({ status: response.statusCode ?? 500, text, response });
+      });
       request.once("close", cancel);
       request.on("error", (error) => {
         if (limits.signal.aborted) reject(limits.signal.reason);
@@ -202,9 +237,22 @@ function tunnelled(
   };
 }
 
-async function apiError(response: IncomingMessage): Promise<ApiError> {
-  const status = response.statusCode ?? 500;
-  const text = await readText(response);
+interface Limits {
+  readonly signal: AbortSignal;
+  readonly connectMs: number;
+}
+
+interface StreamedAnswer extends Answer {
+  readonly response: IncomingMessage;
+}
+
+function noConnection({ connectMs }: Limits): Error {
+  return new Error(`no connection within ${connectMs / 1000} s`);
+}
+
+async function apiError(answer: Answer): Promise<ApiError> {
+  const { status } = answer;
+  const text = await answer.text();
   try {
     const { error } = parseJson<Partial<ErrorBody>>(text);
     if (error !== undefined) return new ApiError(status, error);

@@ -17,6 +17,8 @@ if (startupSnapshot.isBuildingSnapshot()) {
 
 /** What most commands use. Without what cannot be kept, as Node's date formats. */
 async function loadCommon(): Promise<void> {
+  systemClock.monotonicMs();
+  process.getBuiltinModule("node:net");
   await import("./make-context.ts");
   await import("./commands/create.ts");
   await import("./commands/list.ts");

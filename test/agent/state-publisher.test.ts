@@ -1,0 +1,99 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { StatePublisher } from "../../src/agent/state-publisher.ts";
+import { grantLease } from "../../src/registry/lease.ts";
+import type { StateRecord } from "../../src/registry/records.ts";
+import { openVirtualWorld, putRecord } from "../support/virtual-world.ts";
+
+const UNIT = "web.service";
+const NEVER = new AbortController().signal;
+const RUNNING: StateRecord = {
+  ...{ manifest: "m", hash: "h", current: "launched", load: "loaded", result: "success" },
+  ...{ active: "active", sub: "running", mainPid: 7, sinceMs: 1 },
+};
+const LOADED: StateRecord = { ...RUNNING, current: "loaded", active: "inactive", sub: "dead" };
+
+/** `next` makes a state true and tells of it; what wants to be launched and is not passes. */
+async function openPublisher(first: StateRecord) {
+  const { store, keys, clock } = openVirtualWorld();
+  let state = first;
+  const publisher = new StatePublisher({
+    ...{ store, keys, clock, machineId: "here", stateOf: () => state },
+    isPassing: (_, { current, start }) => current !== "launched" || start?.outcome === "pending",
+  });
+  const lease = await grantLease(store, clock, 600_000);
+  publisher.begin(
+    { lease, revision: await putRecord(store, keys.machine("here"), {}) },
+    [],
+    [UNIT],
+  );
+  const flush = () => publisher.flush(NEVER);
+  const next = async (now: StateRecord) => {
+    state = now;
+    publisher.mark(UNIT);
+    return await flush();
+  };
+  const told = async () => {
+    const { items } = await store.read({ range: { key: keys.state("here", UNIT) } });
+    return items[0] && (JSON.parse(items[0].value) as StateRecord);
+  };
+  await flush();
+  await clock.advance(1_000);
+  return { clock, flush, next, told };
+}
+
+describe("StatePublisher", () => {
+  test("tells at once what nobody was told of, also when it is but a step", async () => {
+    const { told } = await openPublisher(LOADED);
+    assert.deepEqual(await told(), LOADED);
+  });
+
+  test("tells a start that is over soon with one write, and one that is not after half a second", async () => {
+    const pending: StateRecord = {
+      ...{ ...RUNNING, active: "activating", sub: "start" },
+      start: { restarts: 0, outcome: "pending" },
+    };
+    const { clock, flush, next, told } = await openPublisher(LOADED);
+    assert.equal(await next(pending), 500);
+    assert.deepEqual(await told(), LOADED);
+    await clock.advance(499);
+    assert.equal(await flush(), 1);
+    await clock.advance(1);
+    assert.equal(await flush(), undefined);
+    assert.deepEqual(await told(), pending);
+    assert.equal(await next(RUNNING), 10);
+    await clock.advance(10);
+    await flush();
+    assert.deepEqual(await told(), RUNNING);
+  });
+
+  test("tells for two seconds nothing of what is as inactive as it was", async () => {
+    const { next, told } = await openPublisher(LOADED);
+    assert.equal(await next({ ...LOADED, hash: "other" }), 2_000);
+    assert.deepEqual(await told(), LOADED);
+  });
+
+  test("tells a restart at once and those that follow it once a minute", async () => {
+    const restarted: StateRecord = {
+      ...RUNNING,
+      active: "activating",
+      sub: "auto-restart",
+      mainPid: 0,
+    };
+    const { clock, flush, next, told } = await openPublisher(RUNNING);
+    await next(restarted);
+    assert.deepEqual(await told(), restarted);
+    await clock.advance(5_000);
+    assert.equal(await next({ ...restarted, sinceMs: 2 }), 60_000);
+    await clock.advance(59_000);
+    assert.equal(await next({ ...restarted, sinceMs: 3 }), 1_000);
+    assert.equal((await told())?.sinceMs, 1);
+    await clock.advance(1_000);
+    await flush();
+    assert.equal((await told())?.sinceMs, 3);
+    assert.equal(await next(RUNNING), 10);
+    await clock.advance(10);
+    await flush();
+    assert.deepEqual(await told(), RUNNING);
+  });
+});

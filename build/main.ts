@@ -1,98 +1,15 @@
 // npm run build: each program as one JavaScript file, dist/<program>.cjs, and the client as a library, dist/fleet-ts.mjs. npm run dist: besides as an executable, dist/<program>, that needs no Node.
-import { execFileSync } from "node:child_process";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { build } from "esbuild";
-import { embedEtcdProtocol } from "./etcd-protocol.ts";
 import { buildLibrary } from "./library.ts";
+import { bundle, makeExecutable, PROGRAMS } from "./programs.ts";
 
-const PROJECT = join(import.meta.dirname, "..");
-const DIST = join(PROJECT, "dist");
-
-interface Program {
-  readonly name: string;
-  readonly entry: string;
-  /** Of V8. The daemon's are those of its unit. */
-  readonly nodeFlags: readonly string[];
-  /** Its modules run when it is built, and a start loads the memory they left: for what people wait for. */
-  readonly snapshot?: boolean;
-}
-
-const SMALL_HEAP = ["--max-semi-space-size=1", "--optimize-for-size", "--v8-pool-size=1"];
-
-const PROGRAMS: readonly Program[] = [
-  {
-    name: "fleetctl-ts",
-    entry: "src/cli/main.ts",
-    // Mostly it ends before there is anything worth collecting.
-    nodeFlags: ["--min-semi-space-size=16", "--max-semi-space-size=16"],
-    snapshot: true,
-  },
-  {
-    name: "fleetd-ts",
-    entry: "src/daemon/main.ts",
-    nodeFlags: SMALL_HEAP,
-  },
-  { name: "fleet-sidekick", entry: "src/sidekick/main.ts", nodeFlags: SMALL_HEAP },
-  { name: "fleet-ambassador", entry: "src/ambassador/main.ts", nodeFlags: [] },
-];
-
-/** Node's modules are loaded when something of theirs is first used. TLS takes as long as a whole start does, and not all of them can be in a snapshot. */
-const LAZY_REQUIRE = `var require = (id) => {
-  if (!id.startsWith("node:")) return process.getBuiltinModule(id);
-  const load = () => process.getBuiltinModule(id);
-  const lazy = new Proxy(() => {}, {
-    get: (_, name) => load()[name],
-    apply: (_, self, values) => Reflect.apply(load(), self, values),
-    getPrototypeOf: () => lazy,
-  });
-  return lazy;
-};`;
-
-/** Everything a program may need is in its file, read and compiled when it is first used. */
-async function bundle({ name, entry, snapshot }: Program): Promise<string> {
-  const outfile = join(DIST, `${name}.cjs`);
-  await build({
-    entryPoints: [join(PROJECT, entry)],
-    outfile,
-    bundle: true,
-    platform: "node",
-    target: "node24",
-    // What --build-sea takes with a code cache. Dynamic imports stay lazy.
-    format: "cjs",
-    minify: true,
-    legalComments: "none",
-    // Native parts that ssh2 does without where they are not there.
-    loader: { ".node": "empty" },
-    logLevel: "warning",
-    plugins: [embedEtcdProtocol],
-    ...(snapshot === true ? { banner: { js: LAZY_REQUIRE } } : {}),
-  });
-  return outfile;
-}
-
-function makeExecutable({ name, nodeFlags, snapshot = false }: Program, main: string): void {
-  const config = join(DIST, `${name}.sea.json`);
-  const settings = {
-    main,
-    output: join(DIST, name),
-    disableExperimentalSEAWarning: true,
-    ...(snapshot ? { useSnapshot: true } : { useCodeCache: true }),
-    // What a thread of its own runs: fleet-ambassador has some.
-    assets: { main },
-    execArgv: nodeFlags,
-    execArgvExtension: "none",
-  };
-  writeFileSync(config, JSON.stringify(settings));
-  // The same flags as at run time: V8 refuses a code cache that was made under others.
-  execFileSync(process.execPath, [...nodeFlags, `--build-sea=${config}`], { stdio: "inherit" });
-  rmSync(config);
-}
+const DIST = join(import.meta.dirname, "../dist");
 
 rmSync(DIST, { recursive: true, force: true });
 mkdirSync(DIST);
 for (const program of PROGRAMS) {
-  const file = await bundle(program);
+  const file = await bundle(program, DIST);
   if (process.argv.includes("--executables")) makeExecutable(program, file);
 }
 await buildLibrary(DIST);

@@ -6,6 +6,7 @@ import {
   isEmptyMachine,
   isEmptyUnit,
   isNameTaken,
+  isPlacedOn,
   isRolling,
   knownConstraints,
   type MachineEntry,
@@ -40,7 +41,7 @@ import { ManifestTable, type RequirementsReader, type UnusedManifest } from "./m
 import { isOtherStart, MoveIndex } from "./move-index.ts";
 import { Occupancy } from "./occupancy.ts";
 import type { OpenMachines } from "./open-machines.ts";
-import { type Constraints, neighbour } from "./relations.ts";
+import { type Constraints, makeNeighbour } from "./relations.ts";
 import { markTied, TieIndex } from "./tie-index.ts";
 
 /**
@@ -50,6 +51,8 @@ import { markTied, TieIndex } from "./tie-index.ts";
  */
 export class ClusterState {
   readonly #units = new Map<string, MutableUnit>();
+  /** The unit of the fact before: the next is often about the same. */
+  #latest: MutableUnit | undefined;
   readonly #machines = new Map<string, MutableMachine>();
   readonly #machineIds: string[] = [];
   readonly #globals = new Set<string>();
@@ -129,6 +132,7 @@ export class ClusterState {
     switch (fact.kind) {
       case "file":
         for (const unit of this.#manifests.set(fact.manifest, fact.value)) {
+          dirty?.units.add(unit);
           this.#refreshConstraints(this.#unit(unit), dirty);
         }
         break;
@@ -185,7 +189,6 @@ export class ClusterState {
 
   /** The unit's record or manifest changed: whoever is tied to it, before or now, is concerned. */
   #refreshConstraints(unit: MutableUnit, dirty: Dirty | undefined): void {
-    dirty?.units.add(unit.name);
     if (dirty !== undefined) markTied(unit, dirty);
     const before = knownConstraints(unit);
     unit.constraints =
@@ -194,7 +197,7 @@ export class ClusterState {
         : this.#manifests.constraints(unit.unit.record.manifest, unit.name);
     const after = knownConstraints(unit);
     if (before !== after) {
-      unit.self = neighbour(unit.name, after);
+      unit.self = makeNeighbour(unit.name, after === undefined ? [] : [after]);
       this.#setPeers(unit.name, before, after);
     }
     this.#ties.refreshWaiting(unit, before);
@@ -304,7 +307,7 @@ export class ClusterState {
     dirty?.units.add(unit.name);
     if (!this.#note(unit, "assignment", value, dirty, machineId)) return undefined;
     const machine = this.#machine(machineId);
-    const before = machine.assignments.get(unit.name);
+    const before = unit.assignedTo.size === 0 ? undefined : machine.assignments.get(unit.name);
     const next = readable(value);
     this.#countHeld(unit, before?.record.manifest, next?.record.manifest);
     if (next === undefined) {
@@ -316,9 +319,14 @@ export class ClusterState {
     }
     const isOther = (before === undefined) !== (next === undefined);
     if (isOther && dirty !== undefined) markTied(unit, dirty);
-    // A unit that is not global belongs where it is placed.
-    const belongs = isOther && unit.unit?.record.global === true;
-    this.#occupancyChanged(machine, unit, { dirty, belongs });
+    // A unit that is not global belongs where it is placed, and takes up that place already, unless this is another version of it.
+    const isGlobal = unit.unit?.record.global === true;
+    const own = unit.unit?.record.manifest;
+    const areOwn = isOneOf(before, own) && isOneOf(next, own);
+    if (isGlobal || !areOwn || !isPlacedOn(unit, machine)) {
+      const belongs = isOther && isGlobal;
+      this.#occupancyChanged(machine, unit, { dirty, belongs });
+    }
     this.#tidyUnit(unit);
     return before;
   }
@@ -480,10 +488,13 @@ export class ClusterState {
   }
 
   #unit(name: string): MutableUnit {
-    const known = this.#units.get(name);
-    if (known !== undefined) return known;
-    const unit = emptyUnit(name);
-    this.#units.set(name, unit);
+    if (this.#latest?.name === name) return this.#latest;
+    let unit = this.#units.get(name);
+    if (unit === undefined) {
+      unit = emptyUnit(name);
+      this.#units.set(name, unit);
+    }
+    this.#latest = unit;
     return unit;
   }
 
@@ -497,7 +508,9 @@ export class ClusterState {
   }
 
   #tidyUnit(unit: MutableUnit): void {
-    if (isEmptyUnit(unit)) this.#units.delete(unit.name);
+    if (!isEmptyUnit(unit)) return;
+    this.#units.delete(unit.name);
+    if (this.#latest === unit) this.#latest = undefined;
   }
 
   #tidyMachine(machine: MutableMachine): void {
@@ -513,6 +526,14 @@ export type ReplaceableFact = Exclude<ClusterFact, { kind: "file" | "machine" | 
 /** Everything: what a fresh leader looks at, and what an audit compares with. */
 export function everything(cluster: ClusterState): Dirty {
   return { units: new Set(cluster.units.keys()), machines: new Set() };
+}
+
+/** An assignment of this manifest, or none. */
+function isOneOf(
+  assignment: Versioned<AssignmentSpec> | undefined,
+  manifest: string | undefined,
+): boolean {
+  return assignment === undefined || assignment.record.manifest === manifest;
 }
 
 const NOTHING_HELD: readonly string[] = [];

@@ -13,7 +13,7 @@ import type {
 } from "./facts.ts";
 import type { Metadata } from "./machine.ts";
 import type { ReadConstraints } from "./manifest-table.ts";
-import { type Constraints, type Neighbour, neighbour } from "./relations.ts";
+import { type Constraints, makeNeighbour, type Neighbour } from "./relations.ts";
 
 /** Everything the registry says of one unit name. */
 export interface UnitEntry {
@@ -190,12 +190,14 @@ export function noting(
   return records;
 }
 
+const NO_CONSTRAINTS: readonly Constraints[] = [];
+
 export function emptyUnit(name: string): MutableUnit {
   return {
     name,
     unit: undefined,
     constraints: undefined,
-    self: neighbour(name, undefined),
+    self: makeNeighbour(name, NO_CONSTRAINTS),
     placement: undefined,
     blocked: undefined,
     history: undefined,

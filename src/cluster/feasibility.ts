@@ -154,7 +154,8 @@ function whyNotNamed(
 
 function whyNotThere(_: ClusterState, { unit, machine }: Candidate): MachineReason | undefined {
   if (machine.presence === undefined || machine.unreadable.size > 0) return { type: "away" };
-  return isNameTaken(machine.states.get(unit.name)) ? { type: "name-taken" } : undefined;
+  const state = unit.statesOn.size === 0 ? undefined : machine.states.get(unit.name);
+  return isNameTaken(state) ? { type: "name-taken" } : undefined;
 }
 
 function whyClosed(

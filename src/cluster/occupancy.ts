@@ -16,6 +16,7 @@ import { OpenMachines } from "./open-machines.ts";
 import {
   type Constraints,
   isPerMachine,
+  makeNeighbour,
   type Neighbour,
   neighbourOn,
   relatedOn,
@@ -161,7 +162,7 @@ export class Occupancy {
       const read = this.#manifests.constraints(manifest, unit.name);
       if (read.type === "known") constraints.push(read.constraints);
     }
-    return { name: unit.name, constraints };
+    return makeNeighbour(unit.name, constraints);
   }
 
   #markRelated(machine: MachineEntry, subject: Neighbour, dirty: Dirty): void {

@@ -1,5 +1,5 @@
 import { type Glob, parseGlob } from "../units/glob.ts";
-import { NO_REQUIREMENTS, type Requirements } from "../units/requirements.ts";
+import type { Requirements } from "../units/requirements.ts";
 import {
   expandMachineSpecifiers,
   hasMachineSpecifiers,
@@ -8,6 +8,8 @@ import {
 
 /** Patterns of one option, ready to be asked often. A bad pattern matches nothing. */
 export interface PatternSet {
+  /** What the names that are meant begin with, a bit for each character: that tells almost all others apart. */
+  readonly initials: number;
   readonly literals: ReadonlySet<string>;
   readonly globs: readonly Glob[];
 }
@@ -24,17 +26,19 @@ export interface Constraints {
 /** A unit as its neighbours on a machine see it. */
 export interface Neighbour {
   readonly name: string;
+  /** Of all its patterns. */
+  readonly initials: number;
   /** More than one while another version of it is still there. */
   readonly constraints: readonly Constraints[];
 }
 
-const UNCONSTRAINED: readonly Constraints[] = [];
-
-/** The unit with these constraints, if they are known. */
-export function neighbour(name: string, constraints: Constraints | undefined): Neighbour {
-  const isFree = constraints === undefined || constraints.requirements === NO_REQUIREMENTS;
-  // Very many units ask for nothing.
-  return { name, constraints: isFree ? UNCONSTRAINED : [constraints] };
+/** A unit with these constraints; several while another version of it is still there. */
+export function makeNeighbour(name: string, constraints: readonly Constraints[]): Neighbour {
+  let initials = 0;
+  for (const { conflicts, replaces } of constraints) {
+    initials |= conflicts.initials | replaces.initials;
+  }
+  return { name, initials, constraints };
 }
 
 export function makeConstraints(requirements: Requirements): Constraints {
@@ -58,7 +62,7 @@ export function neighbourOn(unit: Neighbour, machine: MachineNames): Neighbour {
     conflicts: parsePatterns(one.requirements.conflicts.map(expand)),
     replaces: parsePatterns(one.requirements.replaces.map(expand)),
   }));
-  return { name: unit.name, constraints };
+  return makeNeighbour(unit.name, constraints);
 }
 
 export function isPerMachine({ constraints }: Neighbour): boolean {
@@ -75,7 +79,8 @@ export function matches(patterns: PatternSet, name: string): boolean {
 }
 
 /** It says Conflicts= or Replaces= of a unit of this name. */
-export function mentions({ constraints }: Neighbour, name: string): boolean {
+export function mentions({ initials, constraints }: Neighbour, name: string): boolean {
+  if ((initials & initialOf(name)) === 0) return false;
   for (const { conflicts, replaces } of constraints) {
     if (matches(conflicts, name) || matches(replaces, name)) return true;
   }
@@ -83,11 +88,8 @@ export function mentions({ constraints }: Neighbour, name: string): boolean {
 }
 
 /** It says Conflicts= or Replaces= of somebody. */
-export function speaks({ constraints }: Neighbour): boolean {
-  for (const { conflicts, replaces } of constraints) {
-    if (conflicts !== NO_PATTERNS || replaces !== NO_PATTERNS) return true;
-  }
-  return false;
+export function speaks({ initials }: Neighbour): boolean {
+  return initials !== 0;
 }
 
 /** Those on the machine that name the unit, or that it names; whichever of the two says so, all others have nothing to do with it. */
@@ -138,28 +140,34 @@ function names(one: Neighbour, other: Neighbour, option: "conflicts" | "replaces
   return false;
 }
 
-const NO_PATTERNS: PatternSet = { literals: new Set(), globs: [] };
+const NO_PATTERNS: PatternSet = { initials: 0, literals: new Set(), globs: [] };
 
 function parsePatterns(patterns: readonly string[]): PatternSet {
   if (patterns.length === 0) return NO_PATTERNS;
+  let initials = 0;
   const literals = new Set<string>();
   const globs: Glob[] = [];
   for (const pattern of patterns) {
     const glob = parseGlob(pattern);
     if (glob === undefined) continue;
-    if (glob.literal === undefined) globs.push(withPrefixCheck(glob));
-    else literals.add(glob.literal);
+    const { literal } = glob;
+    const prefix = literal ?? /^[^*?[\\]*/.exec(pattern)?.[0] ?? "";
+    initials |= literal === undefined && prefix === "" ? ANY_INITIAL : initialOf(prefix);
+    if (literal !== undefined) literals.add(literal);
+    else globs.push(withPrefixCheck(glob, prefix));
   }
-  return literals.size === 0 && globs.length === 0 ? NO_PATTERNS : { literals, globs };
+  return initials === 0 ? NO_PATTERNS : { initials, literals, globs };
+}
+
+const ANY_INITIAL = -1;
+
+function initialOf(name: string): number {
+  return 1 << (name.charCodeAt(0) % 32);
 }
 
 /** Almost every name that does not match differs at its beginning already. */
-function withPrefixCheck(glob: Glob): Glob {
-  const prefix = /^[^*?[\\]*/.exec(glob.pattern)?.[0] ?? "";
-  const first = prefix.charCodeAt(0);
-  const mayMatch = (text: string) =>
-    prefix === "" || (text.charCodeAt(0) === first && text.startsWith(prefix));
-  return { ...glob, matches: (text) => mayMatch(text) && glob.matches(text) };
+function withPrefixCheck(glob: Glob, prefix: string): Glob {
+  return { ...glob, matches: (text) => text.startsWith(prefix) && glob.matches(text) };
 }
 
 const NOBODY: ReadonlySet<string> = new Set();

@@ -4,6 +4,7 @@ import { whyNot } from "../../src/cluster/feasibility.ts";
 import {
   conflicts,
   makeConstraints,
+  makeNeighbour,
   type Neighbour,
   replaces,
 } from "../../src/cluster/relations.ts";
@@ -14,7 +15,7 @@ function neighbour(
   name: string,
   options: { conflicts?: string[]; replaces?: string[] } = {},
 ): Neighbour {
-  return { name, constraints: [makeConstraints({ ...NO_REQUIREMENTS, ...options })] };
+  return makeNeighbour(name, [makeConstraints({ ...NO_REQUIREMENTS, ...options })]);
 }
 
 describe("conflicts() and replaces()", () => {

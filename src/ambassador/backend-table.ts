@@ -103,17 +103,20 @@ export class BackendTable {
     forgive(slot);
   }
 
-  /** Gives the milliseconds it is ejected for now, if this failure was one too many. */
+  /** Gives the milliseconds it is ejected for now, if this failure was one too many and it is not ejected already. */
   connectFailed(slot: Slot): number | undefined {
     const tuning = this.#tuning();
     slot.connectFailures += 1;
     slot.failures += 1;
     slot.isDropped ||= slot.backend.presence === "suspect";
     if (slot.failures < tuning.ejectAfter) return undefined;
+    const nowMs = this.#clock.monotonicMs();
+    // Tried for want of others, or since before.
+    if (slot.ejectedUntilMs > nowMs) return undefined;
     const limits: BackoffLimits = { firstMs: tuning.ejectFirstMs, maxMs: tuning.ejectMaxMs };
     slot.ejections += 1;
     const forMs = backoffMs(slot.ejections, limits);
-    slot.ejectedUntilMs = this.#clock.monotonicMs() + forMs;
+    slot.ejectedUntilMs = nowMs + forMs;
     return forMs;
   }
 

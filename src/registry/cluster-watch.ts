@@ -253,6 +253,7 @@ export class ClusterWatch {
       const unit = this.#units.get(name);
       return unit !== undefined && (hasAll || unit.revision !== undefined || unit.reading > 0);
     });
+    if (revision < this.#revision) this.#forgetRead();
     // As of the very revision that the watch goes on from.
     if (names.length > 0) await this.#read(names, { ...call, revision });
     this.#revision = revision;
@@ -262,6 +263,15 @@ export class ClusterWatch {
     for (const listener of this.#listeners) listener.touch(names);
     this.#arrived();
     return revision;
+  }
+
+  /** The registry was emptied or put back to an earlier state: nothing of what was read is newer than what it says now. */
+  #forgetRead(): void {
+    for (const [name, unit] of this.#units) {
+      unit.revision = undefined;
+      unit.missed.clear();
+      this.#table.forget(name);
+    }
   }
 
   /** A read is newer than all that the watch gave out before it began; what comes meanwhile is applied on top of it. */

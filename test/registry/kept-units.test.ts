@@ -46,7 +46,7 @@ function openCluster() {
   const world = openVirtualWorld();
   const store = new LaggingStore(world.store);
   const here = openRegistry(world, store);
-  return { ...world, store, here, there: openRegistry(world, world.store) };
+  return { ...world, emptied: world.store, store, here, there: openRegistry(world, world.store) };
 }
 
 function openRegistry({ keys, clock, random }: VirtualWorld, store: Store): Registry {
@@ -96,15 +96,19 @@ test("any list is what reading everything gives", async () => {
     fc.tuple(fc.constant("destroy" as const), some, fc.constant("")),
     fc.tuple(fc.constantFrom("place" as const, "report" as const), some, machine),
     fc.tuple(fc.constantFrom("come" as const, "go" as const), fc.constant(""), machine),
-    fc.tuple(fc.constant("list" as const), fc.constant(""), fc.constant("")),
+    fc.tuple(fc.constantFrom("list" as const, "wipe" as const), fc.constant(""), fc.constant("")),
+    // Until the watch has come back.
+    fc.tuple(fc.constant("wait" as const), fc.constant(""), fc.constant("")),
   );
   await fc.assert(
     fc.asyncProperty(fc.array(change, { maxLength: 25 }), async (changes) => {
       const world = openCluster();
-      const { store, keys, here, there } = world;
+      const { store, keys, here, there, clock } = world;
       const registry = there;
       const act = async (what: (typeof changes)[number][0], unit: string, id: string) => {
         if (what === "submit") await submit(there, unit);
+        if (what === "wipe") world.emptied.wipe();
+        if (what === "wait") await clock.advance(3_000);
         if (what === "destroy") await there.apply([{ type: "destroy", name: unit }]);
         if (what === "come") await putMachine({ store, keys }, id);
         if (what === "go") await deleteKey(store, keys.machine(id));
@@ -112,7 +116,11 @@ test("any list is what reading everything gives", async () => {
         if (what === "place" && exists) await placeUnit({ store, keys, registry }, unit, id);
         if (what === "report" && exists) await reportState({ store, keys }, unit, id);
         if (what !== "list") return;
-        const { units } = await here.kept.list();
+        const listing = here.kept.list();
+        await settled();
+        // For a watch that has not heard of the wipe.
+        await clock.advance(60);
+        const { units } = await listing;
         assert.deepEqual(units, (await there.read.units()).units);
       };
       for (const [what, unit, id] of changes) await act(what, unit, id);
@@ -121,6 +129,19 @@ test("any list is what reading everything gives", async () => {
     }),
     { numRuns: 60 },
   );
+});
+
+test("lists after the registry was emptied show what is there since, under old names too", async () => {
+  const { clock, emptied, here, there } = openCluster();
+  for (let time = 0; time < 10; time += 1) await submit(there, "a.service", "b.service");
+  await names(here);
+  emptied.wipe();
+  await clock.advance(3_000);
+  assert.deepEqual(await names(here), []);
+  await submit(there, "a.service");
+  const { units } = await here.kept.list();
+  assert.deepEqual(units, (await there.read.units()).units);
+  assert.equal(units.length, 1);
 });
 
 test("a list waits for a watch that lags", async () => {

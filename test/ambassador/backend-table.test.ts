@@ -1,13 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { Backend } from "../../src/ambassador/backend.ts";
 import { BackendTable } from "../../src/ambassador/backend-table.ts";
 import { defaultTuning } from "../../src/ambassador/proxy.ts";
 import { VirtualClock } from "../../src/runtime/virtual-clock.ts";
 
-const DEAD = {
-  ...{ id: "db/1", host: "10.0.0.1", port: 5432, health: "unknown", presence: "present" },
-  ...{ weight: 1, priority: 0, sameMachine: false },
-} as const;
+const DEAD: Backend = {
+  ...{ id: "db/1", host: "10.0.0.1", port: 5432, weight: 1, priority: 0, sameMachine: false },
+  health: "unknown",
+  presence: "present",
+};
 
 test("what fails on while it is ejected is not ejected again: told once, and for no longer", async () => {
   const clock = new VirtualClock();

@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 install_npm_packages
 export FLEET_QUICK=1   # the largest properties look at fewer cases than in `npm test`
 # A few processes instead of one per file, which `npm test` has: starting each would take longer than all of the tests.
-for part in simulation core api client other; do begin_tests "$part" "${part}_tests" 400 --test-isolation=none; done
+for part in simulation core api client proxy other; do begin_tests "$part" "${part}_tests" 400 --test-isolation=none; done
 begin_static_parts
 join
 [ "$FAILED" = 0 ] || exit 1

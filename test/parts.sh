@@ -60,7 +60,8 @@ show_failure() { # of a test run: the failing tests, or everything where it ende
   core_tests() { fast_tests | grep -E "^test/(cluster|contract|engine|fuzz|registry|units)/"; }
   api_tests() { fast_tests | grep -E "^test/(agent|api|sync)/"; }
   client_tests() { fast_tests | grep -E "^test/cli/"; }
-  other_tests() { fast_tests | grep -vE "^test/(agent|api|cli|cluster|contract|engine|fuzz|registry|simulation|sync|units)/"; }
+  proxy_tests() { fast_tests | grep -E "^test/ambassador/"; }
+  other_tests() { fast_tests | grep -vE "^test/(agent|ambassador|api|cli|cluster|contract|engine|fuzz|registry|simulation|sync|units)/"; }
   real_tests() { find test -name '*.real.test.ts' | sort; }
   lab_tests() { find test -name '*.lab.test.ts' | sort; }
 }
@@ -71,13 +72,14 @@ begin_tests() {
   PART_IS_TEST[$1]=yes
   begin "$1" timeout --kill-after=10 "$3" node --import ./test/support/fixed-seed.ts --test --test-reporter=spec --test-timeout=120000 "${@:4}" "${files[@]}"; }
 
+# Tests have the say where there is a choice: they wait in between, and these only compute.
 begin_static_parts() {
-  begin format+lint biome ci --colors=off --error-on-warnings .
-  begin types tsc --noEmit --incremental --tsBuildInfoFile node_modules/.cache/types
-  begin imports depcruise --config .dependency-cruiser.cjs src test lab bench build
-  begin deadcode knip --no-config-hints
+  begin format+lint nice biome ci --colors=off --error-on-warnings .
+  begin types nice tsc --noEmit --incremental --tsBuildInfoFile node_modules/.cache/types
+  begin imports nice depcruise --config .dependency-cruiser.cjs src test lab bench build
+  begin deadcode nice knip --no-config-hints
   begin scripts bash -c 'for file; do bash -n "$file" || exit 1; done' bash "${SCRIPTS[@]}"
-  without shellcheck "a linter's findings in shell scripts" || begin shellcheck shellcheck -x "${SCRIPTS[@]}"; }
+  without shellcheck "a linter's findings in shell scripts" || begin shellcheck nice shellcheck -x "${SCRIPTS[@]}"; }
 SCRIPTS=(lab/lab.sh lab/debian-units.sh lab/start.sh lab/stop.sh lab/fleetctl-ts test/run.sh test/check.sh .ci/run)   # and what they source
 
 # Says what is left out for want of a program that not everybody has; false where it is there.

@@ -21,11 +21,11 @@ export async function followUnits(follow: Follow): Promise<number> {
   const onAbort = () => abort.abort(follow.signal?.reason);
   follow.signal?.addEventListener("abort", onAbort, { once: true });
   try {
-    const response = await fetch(`${follow.endpoint}/fleet/v2/watch`, {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({ units: follow.units }),
-      signal: abort.signal,
+    const ask = () => openWatch(follow, abort.signal);
+    // A connection that was kept may have been closed by the other side just then, or belong to a lab that is gone.
+    const response = await ask().catch((error: unknown) => {
+      if (error instanceof TypeError) return ask();
+      throw error;
     });
     assert(response.ok && response.body !== null, `watch of units: HTTP ${response.status}`);
     for await (const line of lines(response.body)) {
@@ -40,6 +40,15 @@ export async function followUnits(follow: Follow): Promise<number> {
     follow.signal?.removeEventListener("abort", onAbort);
     abort.abort();
   }
+}
+
+function openWatch({ endpoint, units }: Follow, signal: AbortSignal): Promise<Response> {
+  return fetch(`${endpoint}/fleet/v2/watch`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ units }),
+    signal,
+  });
 }
 
 export function isActive(unit: UnitView | undefined, elsewhereThan?: string): boolean {

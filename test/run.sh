@@ -18,12 +18,13 @@ without vagrant "validation of the Vagrantfile" || begin vagrantfile \
 join
 begin_tests tests fast_tests 400 --test-concurrency=2
 join
-# Servers and machines of their own: more than two files at a time would only wait for one another.
-begin_tests servers real_tests 900 --test-concurrency=1
+# Servers and machines of their own: more than two files at a time would only wait for one another. Some tests take minutes by what they
+# try, more of them on a slow machine.
+begin_tests servers real_tests 900 --test-concurrency=1 --test-timeout=600000
 [ ! -e test/simulation/main.ts ] || begin simulation timeout --kill-after=10 900 node test/simulation/main.ts --runs 1000
 join
 if [ -z "$because" ]; then
-  begin_tests machines lab_tests 2400 --test-concurrency=2
+  begin_tests machines lab_tests 2400 --test-concurrency=2 --test-timeout=600000
   join
   lab/lab.sh sweep
 else

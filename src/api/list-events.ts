@@ -1,5 +1,6 @@
 import { EVERY_SERVICE } from "../registry/service-watch.ts";
 import type { Revision } from "../registry/store.ts";
+import { Waker } from "../runtime/waker.ts";
 import type { Endpoint } from "../services/endpoint.ts";
 import type { ApiContext } from "./context.ts";
 import {
@@ -105,10 +106,10 @@ export async function openServiceEvents(
     views: byKey(endpoints, ({ service, instance }) => `${service}/${instance}`),
   });
   let newest: Snapshot | undefined;
-  let wake: () => void = () => undefined;
+  const arrival = new Waker();
   const close = registry.services.watch.open(EVERY_SERVICE, (endpoints, revision) => {
     newest = snapshot(endpoints, revision);
-    wake();
+    arrival.wake();
   });
   return new ListEvents({
     read: async (revision) => {
@@ -118,11 +119,7 @@ export async function openServiceEvents(
     },
     next: async (signal) => {
       while (newest === undefined) {
-        const { promise, resolve } = Promise.withResolvers<void>();
-        wake = resolve;
-        signal.addEventListener("abort", wake, { once: true });
-        await promise;
-        signal.removeEventListener("abort", wake);
+        await arrival.woken(signal);
         signal.throwIfAborted();
       }
       const now = newest;

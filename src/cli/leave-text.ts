@@ -4,11 +4,12 @@ import type { Leaving } from "./leaving.ts";
 import { waitText } from "./progress-text.ts";
 
 export function movedText(
-  { name, downMs }: Leaver,
+  { name, downMs, isDownUnseen }: Leaver,
   { to, wasAlreadyDown }: Extract<Leaving, { readonly type: "moved" }>,
   { from, legend }: { readonly from: string; readonly legend: MachineLegend },
 ): string {
-  const down = downMs === undefined ? "" : `, down for ${(downMs / 1_000).toFixed(1)} s`;
+  const most = isDownUnseen ? "at most " : "";
+  const down = downMs === undefined ? "" : `, down for ${most}${(downMs / 1_000).toFixed(1)} s`;
   const state = wasAlreadyDown ? ", does not run there either" : "";
   return `Unit ${name} moved from ${legend(from)} to ${legend(to)}${down}${state}`;
 }

@@ -10,8 +10,10 @@ export interface Leaver {
   readonly global: boolean;
   readonly view: UnitView | undefined;
   readonly leaving: Leaving;
-  /** How long it was seen down; undefined when it was not up before or is not yet again. */
+  /** How long it was down; undefined when it was not up before or is not yet again. */
   readonly downMs: number | undefined;
+  /** It was never seen down, as changes that are close come as one: `downMs` is the most it can have been. */
+  readonly isDownUnseen: boolean;
 }
 
 /** How a wait for units to leave ends, if it does. */
@@ -34,9 +36,11 @@ interface Entry {
   leaving: Leaving;
   isHeard: boolean;
   isTold: boolean;
-  wasUp: boolean;
+  /** When it was last told to be up on the machine that it leaves. */
+  upMs: number | undefined;
   downSinceMs: number | undefined;
   downMs: number | undefined;
+  isDownUnseen: boolean;
 }
 
 /** Follows the units of one machine until they have left it. */
@@ -53,7 +57,7 @@ export class LeaveTracker {
   ) {
     this.#machineId = machineId;
     this.#kindSinceMs = nowMs;
-    this.#entries = new Map(units.map((view) => [view.name, newEntry(view, machineId)]));
+    this.#entries = new Map(units.map((view) => [view.name, newEntry(view, { machineId, nowMs })]));
   }
 
   get units(): readonly Leaver[] {
@@ -74,14 +78,14 @@ export class LeaveTracker {
     entry.isHeard = true;
     entry.view = view;
     entry.leaving = leavingOf(view, this.#machineId);
-    const isUp =
-      isUpOn(view, this.#machineId) ||
-      (view?.machineId !== undefined && isUpOn(view, view.machineId));
-    if (isUp) {
-      entry.wasUp = true;
-      if (entry.downSinceMs !== undefined) entry.downMs = Math.round(nowMs - entry.downSinceMs);
+    if (isUpOn(view, this.#machineId)) {
+      entry.upMs = nowMs;
       entry.downSinceMs = undefined;
-    } else if (entry.wasUp) {
+    } else if (view?.machineId !== undefined && isUpOn(view, view.machineId)) {
+      entry.isDownUnseen = entry.downSinceMs === undefined;
+      const sinceMs = entry.downSinceMs ?? entry.upMs;
+      if (sinceMs !== undefined) entry.downMs ??= Math.round(nowMs - sinceMs);
+    } else if (entry.upMs !== undefined) {
       entry.downSinceMs ??= nowMs;
     }
   }
@@ -126,7 +130,10 @@ function endOf(kind: "done" | "stuck" | "failed" | "noEngine"): LeaveEnd {
   return kind === "noEngine" ? "no-engine" : kind;
 }
 
-function newEntry(view: UnitView, machineId: string): Entry {
+function newEntry(
+  view: UnitView,
+  { machineId, nowMs }: { readonly machineId: string; readonly nowMs: number },
+): Entry {
   return {
     name: view.name,
     global: view.global,
@@ -134,8 +141,9 @@ function newEntry(view: UnitView, machineId: string): Entry {
     leaving: leavingOf(view, machineId),
     isHeard: false,
     isTold: false,
-    wasUp: isUpOn(view, machineId),
+    upMs: isUpOn(view, machineId) ? nowMs : undefined,
     downSinceMs: undefined,
     downMs: undefined,
+    isDownUnseen: false,
   };
 }

@@ -38,12 +38,13 @@ export function plainRequest(to: NetConnectOpts, request: PlainRequest): Promise
       chunks.push(chunk);
       received += chunk.length;
       expected ??= wholeLength(Buffer.concat(chunks));
-      if (expected === undefined || received < expected) return;
+      if (received < (expected ?? Number.POSITIVE_INFINITY)) return;
       take();
       socket.destroy();
     });
     socket.once("end", () => {
-      if (received === 0 || received < (expected ?? 0)) socket.destroy(new Error("socket hang up"));
+      const isCut = Number.isFinite(expected) || received === 0;
+      if (isCut) socket.destroy(new Error("socket hang up"));
       else take();
     });
     socket.on("error", reject);
@@ -71,12 +72,12 @@ function hostOf(to: NetConnectOpts): string {
 
 const HEAD_END = "\r\n\r\n";
 
-/** Of head and body; undefined until the head is there, and without a Content-Length: then the end of the connection tells. */
+/** Of head and body; undefined until the head is there. Infinite without a Content-Length: the end of the connection tells then. */
 function wholeLength(received: Buffer): number | undefined {
   const end = received.indexOf(HEAD_END);
   if (end === -1) return undefined;
   const [, length] = /^content-length: *(\d+) *$/im.exec(received.toString("latin1", 0, end)) ?? [];
-  return length === undefined ? undefined : end + HEAD_END.length + Number(length);
+  return length === undefined ? Number.POSITIVE_INFINITY : end + HEAD_END.length + Number(length);
 }
 
 function parseAnswer(received: Buffer): Answer | undefined {

@@ -5,6 +5,7 @@ import { type Clock, sleep } from "../runtime/clock.ts";
 import { errorMessage, isFleetError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { Random } from "../runtime/random.ts";
+import { Waker } from "../runtime/waker.ts";
 import type { Keys } from "./keys.ts";
 import { EMPTY_SUMMARY, type ManifestCache } from "./manifest-cache.ts";
 import type { CallOptions, Change, Revision, Store } from "./store.ts";
@@ -63,7 +64,7 @@ export class ClusterWatch {
   #late = 0;
   /** A unit that came could not be read. */
   #isGap = false;
-  readonly #arrivals = new Set<() => void>();
+  readonly #arrival = new Waker();
   #session: Session | undefined;
 
   constructor(options: {
@@ -100,18 +101,8 @@ export class ClusterWatch {
     for (;;) {
       if ((this.revision ?? 0) >= revision) return true;
       if (signal.aborted) return false;
-      const { promise, resolve } = Promise.withResolvers<void>();
-      const wake = () => resolve();
-      this.#arrivals.add(wake);
-      signal.addEventListener("abort", wake, { once: true });
-      await promise;
-      this.#arrivals.delete(wake);
-      signal.removeEventListener("abort", wake);
+      await this.#arrival.woken(signal);
     }
-  }
-
-  #arrived(): void {
-    for (const wake of this.#arrivals) wake();
   }
 
   /**
@@ -261,7 +252,7 @@ export class ClusterWatch {
     this.#readings += 1;
     session.open();
     for (const listener of this.#listeners) listener.touch(names);
-    this.#arrived();
+    this.#arrival.wake();
     return revision;
   }
 
@@ -339,7 +330,7 @@ export class ClusterWatch {
     }
     if (cluster) for (const listener of this.#listeners) listener.wake();
     this.#announce(dirty);
-    this.#arrived();
+    this.#arrival.wake();
   }
 
   /** A unit that came while somebody listens to all. */
@@ -397,7 +388,7 @@ export class ClusterWatch {
     } finally {
       this.#late -= 1;
       if (this.#late === 0) for (const listener of this.#listeners) listener.wake();
-      this.#arrived();
+      this.#arrival.wake();
     }
   }
 

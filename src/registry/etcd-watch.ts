@@ -1,5 +1,6 @@
 import type { IEvent } from "etcd3";
 import type { FleetError } from "../runtime/errors.ts";
+import { Waker } from "../runtime/waker.ts";
 import type { Generation } from "./etcd-history.ts";
 import { change, type KeyRange, keyRange } from "./etcd-wire.ts";
 import type { Change, KeyValue, ResetReason, WatchBatch, WatchRequest } from "./store.ts";
@@ -30,7 +31,7 @@ export class EtcdWatch {
   #partial: { readonly revision: number; readonly changes: Change[] } | undefined;
   #ended = false;
   #failure: FleetError | undefined;
-  #wake: (() => void) | undefined;
+  readonly #waker = new Waker();
 
   constructor(request: WatchRequest, generation: Generation) {
     this.range = keyRange(request.range);
@@ -76,13 +77,13 @@ export class EtcdWatch {
       this.#taken = 0;
     }
     this.#buffer.push({ batch: { type: "reset", why }, characters: 0 });
-    this.#wake?.();
+    this.#waker.wake();
   }
 
   fail(error: FleetError): void {
     this.#ended = true;
     this.#failure = error;
-    this.#wake?.();
+    this.#waker.wake();
   }
 
   /** The next batch; undefined when `signal` aborts. After a `reset` there is none. */
@@ -92,7 +93,7 @@ export class EtcdWatch {
       if (this.#failure !== undefined) throw this.#failure;
       const batch = this.#shift();
       if (batch !== undefined) return batch;
-      await this.#woken(signal);
+      await this.#waker.woken(signal);
     }
   }
 
@@ -109,16 +110,6 @@ export class EtcdWatch {
     return first.batch;
   }
 
-  async #woken(signal: AbortSignal | undefined): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const wake = () => resolve();
-    this.#wake = wake;
-    signal?.addEventListener("abort", wake, { once: true });
-    await promise;
-    signal?.removeEventListener("abort", wake);
-    this.#wake = undefined;
-  }
-
   #flush(): void {
     const partial = this.#partial;
     this.#partial = undefined;
@@ -133,7 +124,7 @@ export class EtcdWatch {
       this.#bufferedChanges > WATCH_BUFFER_CHANGES_MAX ||
       this.#bufferedCharacters > WATCH_BUFFER_CHARACTERS_MAX;
     if (tooMuch) this.reset("overflow");
-    else this.#wake?.();
+    else this.#waker.wake();
   }
 }
 

@@ -1,4 +1,5 @@
 import type { UnitView } from "../cluster/views.ts";
+import { Waker } from "../runtime/waker.ts";
 import type { Revision } from "./store.ts";
 
 /** What a listener has not been told yet. */
@@ -58,7 +59,7 @@ export class Listener implements UnitListener {
     ...{ machinesRevision: undefined, isPartial: false },
   };
   #woken = false;
-  #notify: (() => void) | undefined;
+  readonly #waker = new Waker();
 
   constructor(what: Listening, watch: ListenerSource) {
     this.names = namesOf(what);
@@ -73,7 +74,7 @@ export class Listener implements UnitListener {
 
   wake(): void {
     this.#woken = true;
-    this.#notify?.();
+    this.#waker.wake();
   }
 
   async next(signal: AbortSignal): Promise<WatchUpdate> {
@@ -81,13 +82,7 @@ export class Listener implements UnitListener {
       signal.throwIfAborted();
       const update = this.poll();
       if (update !== undefined) return update;
-      const { promise, resolve } = Promise.withResolvers<void>();
-      const wake = () => resolve();
-      this.#notify = wake;
-      signal.addEventListener("abort", wake, { once: true });
-      await promise;
-      signal.removeEventListener("abort", wake);
-      this.#notify = undefined;
+      await this.#waker.woken(signal);
     }
   }
 
@@ -101,7 +96,7 @@ export class Listener implements UnitListener {
 
   close(): void {
     this.#watch.close();
-    this.#notify?.();
+    this.#waker.wake();
   }
 }
 

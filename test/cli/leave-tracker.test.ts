@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { movedText } from "../../src/cli/leave-text.ts";
 import { LeaveTracker } from "../../src/cli/leave-tracker.ts";
 import { leavingOf } from "../../src/cli/leaving.ts";
 import type { UnitView } from "../../src/cluster/views.ts";
@@ -77,6 +78,20 @@ describe("LeaveTracker", () => {
     );
     assert.equal(step.end, "done");
     assert.deepEqual(tell(MOVED, 500).left, []);
+  });
+
+  test("tells the most that a unit can have been down when its stop and start came as one", () => {
+    const { tell } = open(RUNS);
+    tell(RUNS, 100);
+    const [unit] = tell(MOVED, 300).left;
+    assert(unit !== undefined);
+    assert.deepEqual([unit.downMs, unit.isDownUnseen], [200, true]);
+    const text = movedText(
+      unit,
+      { type: "moved", to: M2, wasAlreadyDown: false },
+      { from: M1, legend: (id) => id },
+    );
+    assert.match(text, /, down for at most 0\.2 s$/);
   });
 
   test("does not end before it has heard of every unit", () => {

@@ -15,10 +15,16 @@ export const sourceRecord = v.looseObject({
   wanted: v.exactOptional(version),
   /** The version whose units the cluster has been given, all of them. */
   running: v.exactOptional(version),
-  /** Not tried again until `wanted` is another. */
+  /** Not tried again until `wanted` is another, or trusted. */
   rejected: v.exactOptional(
-    v.looseObject({ version, atMs: v.number(), problems: v.array(v.string()) }),
+    v.looseObject({
+      ...{ version, atMs: v.number(), problems: v.array(v.string()) },
+      /** Nobody who is trusted has signed it: that may change without a new version. */
+      untrusted: v.exactOptional(v.boolean()),
+    }),
   ),
+  /** Tree or cluster could not be reached since, and why. */
+  away: v.exactOptional(v.looseObject({ sinceMs: v.number(), why: v.string() })),
   /** An operator's: this version and no other, until `resume`. */
   pinned: v.exactOptional(v.string()),
   /** An operator's: nothing is done until `resume`. */

@@ -53,6 +53,11 @@ export class FolderTree implements TreeSource {
     return version?.id.startsWith(id) === true ? version : undefined;
   }
 
+  /** Who may write into the directory is the operator's to say. */
+  async distrust(): Promise<undefined> {
+    return undefined;
+  }
+
   async read(version: TreeVersion): Promise<Tree> {
     if (this.#last?.version.id === version.id) return this.#last.tree;
     throw new FleetError("not-found", `${this.description} has changed since ${version.id}`);

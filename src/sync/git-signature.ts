@@ -22,23 +22,22 @@ export function signatureRuleOf(file: string): SignatureRule {
 
 const IMPORT_MS = 10_000;
 
-/** Throws `tree-untrusted`, which trying again does not change, unless a known key has signed the commit. */
-export async function verifyCommit(
+/** Undefined when a known key has signed the commit. Throws `tree-untrusted` when the keys cannot be read. */
+export async function whyUntrusted(
   git: GitProgram,
   options: { readonly commit: string; readonly signatures: SignatureRule; readonly call: GitCall },
-): Promise<void> {
+): Promise<string | undefined> {
   const { commit, signatures, call } = options;
   if (signatures.type === "ssh") {
     const settings = [`gpg.ssh.allowedSignersFile=${signatures.allowedSigners}`];
-    await check(git, commit, { ...call, settings });
-    return;
+    return await check(git, commit, { ...call, settings });
   }
   // A home of its own: whatever keys the user trusts for mail do not count here.
   const home = await mkdtemp(join(tmpdir(), "fleet-ts-keys-"));
   try {
     const environment = { GNUPGHOME: home };
     await importKeys(signatures.keyring, { ...process.env, ...environment });
-    await check(git, commit, { ...call, environment });
+    return await check(git, commit, { ...call, environment });
   } finally {
     await rm(home, { recursive: true, force: true });
   }
@@ -54,12 +53,11 @@ async function importKeys(keyring: string, env: NodeJS.ProcessEnv): Promise<void
   }
 }
 
-async function check(git: GitProgram, commit: string, call: GitCall): Promise<void> {
+async function check(git: GitProgram, commit: string, call: GitCall): Promise<string | undefined> {
   const { code, words } = await git.run(["verify-commit", "--raw", commit], call);
   // GOODSIG: by a key that is known, not expired and not revoked. An SSH signature by an unknown key has a status other than 0.
-  if (code === 0) return;
-  const why = /NO_PUBKEY|No principal matched|ERRSIG|git said nothing/i.test(words)
+  if (code === 0) return undefined;
+  return /NO_PUBKEY|No principal matched|ERRSIG|git said nothing/i.test(words)
     ? "no known key has signed it"
     : words;
-  throw new FleetError("tree-untrusted", `commit ${commit.slice(0, 10)} is refused: ${why}`);
 }

@@ -1,7 +1,7 @@
 import type { Clock } from "../runtime/clock.ts";
 import { FleetError } from "../runtime/errors.ts";
 import { type GitCall, GitProgram, unavailable } from "./git-program.ts";
-import { type SignatureRule, verifyCommit } from "./git-signature.ts";
+import { type SignatureRule, whyUntrusted } from "./git-signature.ts";
 import { stirredFiles, type WatchedPath } from "./stirred-files.ts";
 import {
   TREE_FILE_BYTES_MAX,
@@ -29,7 +29,7 @@ export interface GitTreeOptions {
   readonly watched: readonly WatchedPath[];
   /** How often to look when nothing stirs. */
   readonly pollMs: number;
-  /** Only commits that it vouches for are versions. */
+  /** Only commits that it vouches for are trusted; without it all are. */
   readonly signatures: SignatureRule | undefined;
 }
 
@@ -76,9 +76,13 @@ export class GitTree implements TreeSource {
       .toString("utf8")
       .replace(/\n$/, "")
       .split("\0");
-    const { signatures } = this.#options;
-    if (signatures !== undefined) await verifyCommit(this.#git, { commit, signatures, call });
     return { id: commit, author, subject, committedMs: Number(seconds) * 1_000 };
+  }
+
+  async distrust({ id: commit }: TreeVersion, call: TreeCall): Promise<string | undefined> {
+    const { signatures } = this.#options;
+    if (signatures === undefined) return undefined;
+    return await whyUntrusted(this.#git, { commit, signatures, call });
   }
 
   async read(version: TreeVersion, call: TreeCall): Promise<Tree> {

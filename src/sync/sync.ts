@@ -1,9 +1,7 @@
 import type { Outlook } from "../cluster/outlook.ts";
-import {
-  SOURCE_HISTORY_MAX,
-  SOURCE_TEXTS_MAX,
-  type SourceRecord,
-} from "../registry/source-record.ts";
+import { blockedPhrase } from "../cluster/reason-text.ts";
+import type { UnitView } from "../cluster/views.ts";
+import { SOURCE_TEXTS_MAX, type SourceRecord } from "../registry/source-record.ts";
 import { backoffMs } from "../runtime/backoff.ts";
 import { type Clock, sleep } from "../runtime/clock.ts";
 import { withDeadline } from "../runtime/deadline.ts";
@@ -11,8 +9,9 @@ import { errorMessage, FleetError, isFleetError } from "../runtime/errors.ts";
 import { type PlanSyncOptions, planSync, type SyncPlan } from "./plan-sync.ts";
 import { readUnits, type TreeUnit, treeProblemText } from "./read-units.ts";
 import { changeOf, type RolloutEvent, type RolloutResult, rollOut } from "./rollout.ts";
-import type { StoredSource, SyncCluster } from "./sync-cluster.ts";
-import { refusalText, stepText } from "./sync-text.ts";
+import { changedTexts, note, noteAway, noteReached } from "./source-notes.ts";
+import type { SyncCluster } from "./sync-cluster.ts";
+import { stepText } from "./sync-text.ts";
 import type { TreeSource, TreeVersion } from "./tree.ts";
 import { UnitFollower } from "./unit-follower.ts";
 
@@ -72,8 +71,9 @@ export async function planOnce(options: SyncOptions, signal: AbortSignal): Promi
   const { tree, cluster, source } = options;
   const { record } = await cluster.source(source, signal);
   const version = await targetVersion(tree, record, signal);
+  const distrust = await tree.distrust(version, { signal });
   const read = readUnits(await tree.read(version, { signal }));
-  const problems = read.problems.map(treeProblemText);
+  const problems = distrust === undefined ? read.problems.map(treeProblemText) : [distrust];
   if (problems.length > 0) return { type: "rejected", version, problems, known: false };
   const plan = planSync(read.units, await cluster.units(signal), options);
   const type = plan.steps.length === 0 ? "unchanged" : "planned";
@@ -109,14 +109,17 @@ async function foresee(
 /** Brings the cluster to the newest version, or to the pinned one; to the last good one when that fails. */
 export async function syncOnce(options: SyncOptions, signal: AbortSignal): Promise<SyncOutcome> {
   const { tree, cluster, source } = options;
-  const stored = await cluster.source(source, signal);
+  let stored = await cluster.source(source, signal);
   if (stored.record?.suspended === true) return { type: "suspended" };
   // Asked for meanwhile: reading many units takes both sides as long.
   const units = cluster.units(signal);
   units.catch(() => {});
   const version = await targetVersion(tree, stored.record, signal);
+  stored = await noteReached(options, stored, signal);
   const { rejected, running } = stored.record ?? {};
-  if (rejected?.version.id === version.id) {
+  const distrust = await tree.distrust(version, { signal });
+  const untrusted = distrust !== undefined;
+  if (rejected?.version.id === version.id && (rejected.untrusted ?? false) === untrusted) {
     return await refuse(
       options,
       { version, problems: rejected.problems, known: true, running },
@@ -124,9 +127,9 @@ export async function syncOnce(options: SyncOptions, signal: AbortSignal): Promi
     );
   }
   const read = readUnits(await tree.read(version, { signal }));
-  const problems = read.problems.map(treeProblemText);
+  const problems = untrusted ? [distrust] : read.problems.map(treeProblemText);
   if (problems.length > 0) {
-    await note(options, stored, { version, rejected: problems }, signal);
+    await note(options, stored, { version, rejected: problems, untrusted }, signal);
     return await refuse(options, { version, problems, known: false, running }, signal);
   }
   const plan = planSync(read.units, await units, options);
@@ -136,8 +139,9 @@ export async function syncOnce(options: SyncOptions, signal: AbortSignal): Promi
     if (!isDrift || changedTexts(stored.record, { plan, drift })) {
       await note(options, stored, { version, plan, drift }, signal);
     }
-    const type = plan.steps.length === 0 ? "unchanged" : "planned";
-    return { type, version, plan, units: read.units };
+    if (plan.steps.length > 0) return { type: "planned", version, plan, units: read.units };
+    const waiting = waitingUnits(read.units, await units);
+    return { type: "unchanged", version, plan, units: read.units, waiting };
   }
   const outlooks = await foresee(options, { version, units: read.units, plan }, signal);
   options.onEvent({ type: "plan", version, plan, outlooks });
@@ -151,6 +155,17 @@ export async function syncOnce(options: SyncOptions, signal: AbortSignal): Promi
     return { type: "rejected", version, problems: failures, known: false, units: read.units };
   }
   return await takeBack(options, { version, failures, running }, signal);
+}
+
+/** `unit: why`, as a rollout tells of those that no machine takes. */
+function waitingUnits(
+  units: readonly TreeUnit[],
+  views: ReadonlyMap<string, UnitView>,
+): readonly string[] {
+  return units.flatMap(({ name, desired }) => {
+    const blocked = desired === "inactive" ? [] : (views.get(name)?.blocked ?? []);
+    return blocked.length === 0 ? [] : [`${name}: ${blockedPhrase(blocked)}`];
+  });
 }
 
 /** What was good before goes on being looked after. */
@@ -205,7 +220,7 @@ function unitsOf(kept: Kept | undefined): Pick<Kept, "units"> | undefined {
   return kept && { units: kept.units };
 }
 
-/** Undefined when that version is no longer to be had. */
+/** Undefined when that version is no longer to be had, or no longer trusted. */
 async function healTo(
   options: SyncOptions,
   { running, failed }: { readonly running: TreeVersion; readonly failed: TreeVersion },
@@ -214,6 +229,7 @@ async function healTo(
   const { tree, cluster } = options;
   const version = await tree.find(running.id, { signal });
   if (version === undefined) return undefined;
+  if ((await tree.distrust(version, { signal })) !== undefined) return undefined;
   const { units } = readUnits(await tree.read(version, { signal }));
   const current = await cluster.units(signal);
   const plan = planSync(units, current, { ...options, prune: true, pruneLimit: 1 });
@@ -252,62 +268,6 @@ async function targetVersion(
   return (await tree.find(record.pinned, { signal })) ?? newest;
 }
 
-function changedTexts(
-  record: SourceRecord | undefined,
-  { plan, drift }: { readonly plan: SyncPlan; readonly drift: readonly string[] },
-): boolean {
-  const before = [record?.refused, record?.drift ?? []];
-  return JSON.stringify(before) !== JSON.stringify([refusedTexts(plan), drift]);
-}
-
-function refusedTexts(plan: SyncPlan | undefined): string[] {
-  return (plan?.refused ?? []).slice(0, SOURCE_TEXTS_MAX).map(refusalText);
-}
-
-/** Writes down what became of a version. */
-async function note(
-  options: SyncOptions,
-  stored: StoredSource,
-  outcome: {
-    readonly version: TreeVersion;
-    readonly plan?: SyncPlan;
-    readonly drift?: readonly string[];
-    readonly rejected?: readonly string[];
-    readonly rolledBack?: boolean;
-  },
-  signal: AbortSignal,
-): Promise<void> {
-  const { cluster, clock, tree, source, runner } = options;
-  const { version, plan, rejected } = outcome;
-  const atMs = clock.wallMs();
-  const { rejected: _, drift: __, ...kept } = stored.record ?? { history: [], tree: "" };
-  const word = rejected === undefined ? "running" : outcome.rolledBack ? "rolled-back" : "rejected";
-  const entry = { version: { ...version }, atMs, outcome: word, who: runner } as const;
-  const isRepeated = kept.history[0]?.version.id === version.id && kept.history[0].outcome === word;
-  const record: SourceRecord = {
-    ...kept,
-    tree: tree.description,
-    wanted: { ...version },
-    ...(rejected === undefined
-      ? { running: { ...version } }
-      : {
-          rejected: {
-            version: { ...version },
-            atMs,
-            problems: rejected.slice(0, SOURCE_TEXTS_MAX),
-          },
-        }),
-    refused: refusedTexts(plan),
-    ...(outcome.drift === undefined || outcome.drift.length === 0
-      ? {}
-      : { drift: [...outcome.drift] }),
-    history: isRepeated ? kept.history : [entry, ...kept.history].slice(0, SOURCE_HISTORY_MAX),
-    runner,
-    lookedMs: atMs,
-  };
-  await cluster.writeSource(source, { record, revision: stored.revision }, signal);
-}
-
 const RETRY = { firstMs: 1_000, maxMs: 30_000 };
 /** A unit that somebody keeps changing by hand is put right again and again, but not all the time. */
 const HEAL_PAUSE_MS = 2_000;
@@ -325,7 +285,9 @@ export async function followSync(options: SyncOptions, signal: AbortSignal): Pro
       if (signal.aborted) return;
       if (!isFleetError(error)) throw error;
       failures += 1;
-      options.onEvent({ type: "away", message: errorMessage(error) });
+      const why = errorMessage(error);
+      options.onEvent({ type: "away", message: why });
+      await noteAway(options, why, signal);
       await sleep(options.clock, backoffMs(failures, RETRY), signal).catch(() => {});
     } finally {
       round.abort();

@@ -7,6 +7,8 @@ export interface TreeSource {
   readonly description: string;
   /** The newest version. Throws FleetError `tree-unavailable` (retriable) when it cannot be reached. */
   newest(call: TreeCall): Promise<TreeVersion>;
+  /** Why the version must not be applied, whatever is in it; undefined when it may be. */
+  distrust(version: TreeVersion, call: TreeCall): Promise<string | undefined>;
   /** A version by its id, full or shortened; undefined when there is no such one. */
   find(id: string, call: TreeCall): Promise<TreeVersion | undefined>;
   read(version: TreeVersion, call: TreeCall): Promise<Tree>;

@@ -18,6 +18,7 @@ import {
   backendAt,
   Client,
   freePort,
+  listenHere,
   NamedServer,
   namedUdpServer,
   portOf,
@@ -184,9 +185,8 @@ for (const [by, carriers] of [
         socket.on("data", (bytes: Buffer) => heard.push(bytes));
         socket.on("error", () => {});
       });
-      server.listen(0, "127.0.0.1");
       t.after(() => void server.close());
-      await once(server, "listening");
+      await listenHere(server);
       const db = await openLink(t, { tuning: { proxyProtocol: true } });
       await db.setBackends([backendAt("a", portOf(server))]);
       const client = new Client(t, db.addresses[0]);
@@ -208,9 +208,8 @@ for (const [by, carriers] of [
     it("passes a broken connection on as broken, both ways, and forgets it", async (t) => {
       const accepted: Socket[] = [];
       const server = createServer((socket) => accepted.push(socket.on("error", () => {})));
-      server.listen(0, "127.0.0.1");
       t.after(() => void server.close());
-      await once(server, "listening");
+      await listenHere(server);
       const db = await openLink(t);
       await db.setBackends([backendAt("a", portOf(server))]);
       const client = new Client(t, db.addresses[0]);
@@ -267,9 +266,8 @@ for (const [by, carriers] of [
 
     it("close() cuts a connection too of which one side has said everything", async (t) => {
       const server = createServer({ allowHalfOpen: true });
-      server.listen(0, "127.0.0.1");
       t.after(() => void server.close());
-      await once(server, "listening");
+      await listenHere(server);
       const db = await openLink(t);
       await db.setBackends([backendAt("a", portOf(server))]);
       const client = new Client(t, db.addresses[0]);

@@ -15,8 +15,7 @@ export class NamedServer {
   static async start(t: Cleanup, name: string, port = 0): Promise<NamedServer> {
     const server = new NamedServer(name);
     t.after(() => server.stop());
-    server.#server.listen(port, "127.0.0.1");
-    await once(server.#server, "listening");
+    await listenHere(server.#server, port);
     return server;
   }
 
@@ -56,6 +55,11 @@ export function backendAt(id: string, port: number, more: Partial<Backend> = {})
   };
 }
 
+export async function listenHere(server: Server, port = 0): Promise<void> {
+  server.listen(port, "127.0.0.1");
+  await once(server, "listening");
+}
+
 export function portOf(server: Server): number {
   const address = server.address();
   assert(address !== null && typeof address === "object");
@@ -64,8 +68,8 @@ export function portOf(server: Server): number {
 
 /** A port that nobody listens on. */
 export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
+  const server = createServer();
+  await listenHere(server);
   const port = portOf(server);
   server.close();
   await once(server, "close");

@@ -4,6 +4,7 @@ import { RegistrySyncCluster } from "../../src/daemon/registry-sync-cluster.ts";
 import { Registry } from "../../src/registry/registry.ts";
 import { readAll } from "../../src/registry/store.ts";
 import { sleep } from "../../src/runtime/clock.ts";
+import { FleetError } from "../../src/runtime/errors.ts";
 import { silentLogger } from "../../src/runtime/logger.ts";
 import {
   followSync,
@@ -24,6 +25,9 @@ let registry: Registry;
 /** By version: the last is the newest. */
 let versions: [id: string, files: Files][];
 let events: SyncEvent[];
+let untrusted: Set<string>;
+/** Why the tree is out of reach. */
+let away: string | undefined;
 
 beforeEach(async () => {
   cluster = new EngineFixture();
@@ -32,12 +36,18 @@ beforeEach(async () => {
   registry = new Registry({ store, keys, clock, random, logger: silentLogger });
   versions = [];
   events = [];
+  untrusted = new Set();
+  away = undefined;
 });
 afterEach(() => cluster.close());
 
 const tree: TreeSource = {
   description: "a tree",
-  newest: async () => versionOf(versions.at(-1)?.[0] ?? ""),
+  newest: async () => {
+    if (away !== undefined) throw new FleetError("tree-unavailable", away);
+    return versionOf(versions.at(-1)?.[0] ?? "");
+  },
+  distrust: async ({ id }) => (untrusted.has(id) ? "no known key has signed it" : undefined),
   find: async (id) => (versions.some(([version]) => version === id) ? versionOf(id) : undefined),
   read: async ({ id }) => {
     const files = versions.find(([version]) => version === id)?.[1] ?? {};
@@ -185,6 +195,72 @@ test("while a version stays rejected, a unit of the kept one that is destroyed b
     ending.abort();
     await following;
   }
+});
+
+async function record() {
+  return (await registry.sources.get("main"))?.record;
+}
+
+test("an untrusted version is rejected where all can see it, and applied as soon as it is trusted", async () => {
+  versions.push(["one", { "a.service": QUIET }]);
+  await sync();
+  versions.push(["two", { "b.service": QUIET }]);
+  untrusted.add("two");
+  const [first] = await sync();
+  assert(first.type === "rejected");
+  assert.deepEqual([first.problems, first.known], [["no known key has signed it"], false]);
+  const [second] = await sync();
+  assert(second.type === "rejected");
+  assert.equal(second.known, true);
+  assert.deepEqual(await names(), ["a.service"]);
+  const { rejected, running, wanted } = (await record()) ?? {};
+  assert.deepEqual([running?.id, wanted?.id, rejected?.version.id], ["one", "two", "two"]);
+  assert.deepEqual(rejected?.problems, ["no known key has signed it"]);
+  untrusted.delete("two");
+  const [third] = await sync();
+  assert.equal(third.type, "synced");
+  assert.deepEqual(await names(), ["a.service", "b.service"]);
+});
+
+test("a version that runs and is trusted no longer runs on, and is not healed to", async () => {
+  versions.push(["one", { "a.service": QUIET }]);
+  await sync();
+  untrusted.add("one");
+  await registry.apply([{ type: "destroy", name: "a.service" }]);
+  const [outcome] = await sync();
+  assert.equal(outcome.type, "rejected");
+  assert.deepEqual(await names(), []);
+});
+
+test("while the tree is out of reach, its record says since when and why", async () => {
+  versions.push(["one", { "a.service": QUIET }]);
+  const ending = new AbortController();
+  away = "cannot fetch it: no route to host";
+  const following = followSync(options(), ending.signal);
+  try {
+    await passing(sleep(cluster.clock, 1_000));
+    const sinceMs = (await record())?.away?.sinceMs;
+    assert.equal((await record())?.away?.why, away);
+    await passing(sleep(cluster.clock, 60_000));
+    const { away: now, history } = (await record()) ?? {};
+    assert.deepEqual([now, history], [{ sinceMs, why: away }, []]);
+    away = undefined;
+    await passing(sleep(cluster.clock, 31_000));
+    assert.deepEqual([(await record())?.away, (await record())?.running?.id], [undefined, "one"]);
+  } finally {
+    ending.abort();
+    await following;
+  }
+});
+
+test("a version that runs, but for units that no machine takes, is not passed for all there", async () => {
+  await cluster.machine(HERE);
+  cluster.engine(HERE);
+  versions.push(["one", { "a.service": service(), "b.service": service(ELSEWHERE) }]);
+  await sync();
+  const [outcome] = await sync();
+  assert(outcome.type === "unchanged");
+  assert.match(outcome.waiting?.join("\n") ?? "", /^b\.service: cannot be placed: .*disk=ssd.*$/);
 });
 
 function outcomes(): readonly string[] {

@@ -142,7 +142,7 @@ function finish(context: Context, outcome: SyncOutcome, isPlan: boolean): number
 
 /** All that could be done is done, and some units have no machine. */
 function isWaiting(outcome: SyncOutcome): boolean {
-  return outcome.type === "synced" && (outcome.waiting ?? []).length > 0;
+  return "waiting" in outcome && (outcome.waiting ?? []).length > 0;
 }
 
 function printOutcome(context: Context, outcome: SyncOutcome, isPlan: boolean): void {
@@ -168,6 +168,9 @@ function printOutcome(context: Context, outcome: SyncOutcome, isPlan: boolean): 
   }
   for (const refused of plan.refused)
     context.err(`  ${paint.dim(`left alone: ${refusalText(refused)}`)}`);
+  if (outcome.type === "unchanged") {
+    for (const text of outcome.waiting ?? []) context.err(paint.bad(`  ! ${text}`));
+  }
   if (isWaiting(outcome)) context.err(paint.bad(`${version} is applied, and not all of it runs`));
   else if (outcome.type === "synced") context.out(paint.good(`${version} is running`));
   else if (outcome.type === "unchanged") context.out(`${version} is running, nothing to do`);
@@ -202,6 +205,9 @@ function printSource(context: Context, { name, record }: SourceBody): void {
   if (record.rejected !== undefined) {
     line("rejected", paint.bad(versionText(record.rejected.version)));
     for (const problem of record.rejected.problems) line("", problem);
+  }
+  if (record.away !== undefined) {
+    line("away", paint.bad(`${record.away.why} (since ${timeText(record.away.sinceMs)})`));
   }
   line("pinned", record.pinned && `to ${record.pinned.slice(0, 10)} (sync resume ${name})`);
   line("suspended", record.suspended === true ? `yes (sync resume ${name})` : undefined);

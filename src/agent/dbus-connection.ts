@@ -1,4 +1,3 @@
-import { connect } from "node:net";
 import type { Message, MessageBus } from "dbus-native";
 import { backoffMs } from "../runtime/backoff.ts";
 import type { CancelTimer, Clock } from "../runtime/clock.ts";
@@ -126,7 +125,8 @@ export class DbusConnection {
     const { createClient } = await import("dbus-native");
     const { socketPath, setUp, wants, clock, isAwaiting } = this.#options;
     const bus = createClient({
-      stream: new SignalFilter(connect(socketPath), {
+      stream: new SignalFilter({
+        socketPath,
         clock,
         wants,
         isAwaited: () => this.#inFlight > 0 || isAwaiting(),

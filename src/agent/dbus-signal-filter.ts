@@ -1,4 +1,4 @@
-import type { Socket } from "node:net";
+import { connect, type Socket } from "node:net";
 import { Duplex } from "node:stream";
 import type { CancelTimer, Clock } from "../runtime/clock.ts";
 
@@ -8,6 +8,7 @@ export interface SignalHeader {
 }
 
 export interface SignalFilterOptions {
+  readonly socketPath: string;
   readonly clock: Clock;
   /** Whether anybody wants this signal. */
   readonly wants: (signal: SignalHeader) => boolean;
@@ -15,11 +16,13 @@ export interface SignalFilterOptions {
   readonly isAwaited: () => boolean;
 }
 
-/** So many chunks of nothing but unwanted signals, none later than that after the one before, are noise ... */
-const NOISE_CHUNKS = 8;
+/** So many reads of nothing but unwanted signals, none later than that after the one before, are noise ... */
+const NOISE_READS = 2;
 const NOISE_GAP_MS = 50;
 /** ... that is left to gather for so long: being woken for each signal costs more than the signal. */
 const LULL_MS = 100;
+
+const READ_BYTES = 64 * 1024;
 
 const TYPE_SIGNAL = 4;
 const FIELD_PATH = 1;
@@ -39,15 +42,21 @@ export class SignalFilter extends Duplex {
   /** The answer to AUTH EXTERNAL is one line of text; frames follow. */
   #framed = false;
   #rest: Buffer | undefined;
-  #noiseChunks = 0;
+  #noiseReads = 0;
   #noiseMs = 0;
   #endLull: CancelTimer | undefined;
 
-  constructor(socket: Socket, options: SignalFilterOptions) {
+  constructor(options: SignalFilterOptions) {
     super();
-    this.#socket = socket;
     this.#options = options;
-    socket.on("data", (chunk: Buffer) => this.#take(chunk));
+    // Reads into one buffer of ours. Only so does a pause leave what comes in the kernel: a stream would go on to be woken for every piece.
+    const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+    const callback = (bytes: number) => {
+      this.#take(buffer.subarray(0, bytes));
+      return true;
+    };
+    const socket = connect({ path: options.socketPath, onread: { buffer, callback } });
+    this.#socket = socket;
     socket.on("end", () => this.push(null));
     socket.on("error", (error) => this.destroy(error));
     socket.on("close", () => this.destroy());
@@ -76,6 +85,7 @@ export class SignalFilter extends Duplex {
     done(error);
   }
 
+  /** `chunk` is overwritten by the next. */
   #take(chunk: Buffer): void {
     if (this.destroyed) return;
     if (this.#framed) {
@@ -85,16 +95,16 @@ export class SignalFilter extends Duplex {
     }
     const end = chunk.indexOf(LINE_FEED) + 1;
     this.#framed = end > 0;
-    this.push(end > 0 ? chunk.subarray(0, end) : chunk);
+    this.push(Buffer.from(end > 0 ? chunk.subarray(0, end) : chunk));
     if (end > 0 && end < chunk.length) this.#takeFrames(chunk.subarray(end));
   }
 
   #listenForNoise(passedOn: boolean): void {
     const nowMs = this.#options.clock.monotonicMs();
     const isNoise = !passedOn && nowMs - this.#noiseMs < NOISE_GAP_MS;
-    this.#noiseChunks = isNoise ? this.#noiseChunks + 1 : 0;
+    this.#noiseReads = isNoise ? this.#noiseReads + 1 : 0;
     this.#noiseMs = nowMs;
-    if (this.#noiseChunks < NOISE_CHUNKS || this.#options.isAwaited()) return;
+    if (this.#noiseReads < NOISE_READS || this.#options.isAwaited()) return;
     this.#socket.pause();
     this.#endLull = this.#options.clock.setTimer(LULL_MS, () => this.#resume());
   }
@@ -114,7 +124,7 @@ export class SignalFilter extends Duplex {
     let keptFrom = 0;
     let kept = 0;
     const keep = (end: number) => {
-      if (end > keptFrom) this.push(data.subarray(keptFrom, end));
+      if (end > keptFrom) this.push(Buffer.from(data.subarray(keptFrom, end)));
       kept += end - keptFrom;
     };
     while (data.length - at >= HEADER_BYTES) {
@@ -131,7 +141,7 @@ export class SignalFilter extends Duplex {
       at += bytes;
     }
     keep(at);
-    this.#rest = at < data.length ? data.subarray(at) : undefined;
+    this.#rest = at < data.length ? Buffer.from(data.subarray(at)) : undefined;
     return kept > 0;
   }
 }

@@ -1,13 +1,17 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
-import { connect, createServer, type Socket } from "node:net";
+import { createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { setImmediate } from "node:timers/promises";
 import fc from "fast-check";
 import { SignalFilter, type SignalHeader } from "../../src/agent/dbus-signal-filter.ts";
 import { systemClock } from "../../src/runtime/system-clock.ts";
+import { VirtualClock } from "../../src/runtime/virtual-clock.ts";
+import { waitFor } from "../support/wait-for.ts";
 
 interface Frame {
   readonly type: number;
@@ -52,14 +56,15 @@ async function passed(chunks: readonly Buffer[], seen: SignalHeader[]): Promise<
     socket.setNoDelay();
     for (const chunk of chunks) {
       socket.write(chunk);
-      await new Promise((resolve) => setImmediate(resolve));
+      await setImmediate();
     }
     socket.end();
   });
   await new Promise<void>((resolve) => {
     server.listen(path, resolve);
   });
-  const filter = new SignalFilter(connect(path), {
+  const filter = new SignalFilter({
+    socketPath: path,
     clock: systemClock,
     isAwaited: () => false,
     wants: (signal) => {
@@ -108,4 +113,55 @@ test("SignalFilter passes on all but unwanted signals, byte for byte, however th
     ),
     { numRuns: 60, seed: 1 },
   );
+});
+
+test("SignalFilter leaves noise to gather, unless somebody waits for what comes next", async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), "fleet-ts-filter-"));
+  t.after(() => rm(directory, { recursive: true }));
+  const path = join(directory, "bus");
+  const server = createServer();
+  await new Promise<void>((resolve) => void server.listen(path, resolve));
+  t.after(() => void server.close());
+  const clock = new VirtualClock();
+  let isAwaited = false;
+  let seen = 0;
+  const filter = new SignalFilter({
+    ...{ socketPath: path, clock, isAwaited: () => isAwaited },
+    wants: () => {
+      seen += 1;
+      return false;
+    },
+  });
+  filter.resume();
+  const [socket]: Socket[] = await once(server, "connection");
+  assert(socket !== undefined);
+  socket.setNoDelay();
+  const noise = frameOf(0, { isSignal: true, wanted: false, text: "" });
+  const untilSeen = (count: number) =>
+    waitFor({
+      what: `${count} signals are seen`,
+      deadlineMs: 60_000,
+      look: () => seen,
+      until: (now) => now === count,
+    });
+  socket.write("OK 0123456789abcdef\r\n");
+  for (const count of [1, 2, 3]) {
+    socket.write(noise);
+    await untilSeen(count);
+  }
+  for (let more = 0; more < 10; more += 1) {
+    socket.write(noise);
+    await setImmediate();
+  }
+  assert.equal(seen, 3);
+  await clock.advance(100);
+  await untilSeen(13);
+  isAwaited = true;
+  filter.write("a call");
+  for (const count of [14, 15, 16, 17]) {
+    socket.write(noise);
+    await untilSeen(count);
+  }
+  filter.destroy();
+  await once(socket.resume(), "close");
 });

@@ -18,7 +18,10 @@ async function main(): Promise<void> {
     name === "nft"
       ? await openNftProxy({ name: "bench", clock: systemClock })
       : nodeThreadsProxy({ ...parts, startThread, threads: Number(threads) });
-  for (const [index, port] of [5201, 8099, 8200].entries()) {
+  // The kernel keeps every connection for two minutes, and a translated one must not look like any of them: nft's go to a port of their own,
+  // where those of the other planes are not in its way.
+  const requests = name === "nft" ? 8098 : 8099;
+  for (const [index, port] of [5201, requests, 8200].entries()) {
     const endpoints = [
       { type: "tcp", host: "127.0.0.1", port: Number(firstPort) + index } as const,
     ];

@@ -65,6 +65,8 @@ class Chaos {
   readonly #rounds: Round[] = [];
   readonly #violations: string[] = [];
   readonly #convergedMs: number[] = [];
+  /** By kind of fault: from its end, alone or with another, until all was well. */
+  readonly #timesMs = new Map<string, readonly number[]>();
   #commands = 0;
   #ids: readonly string[] = [];
 
@@ -143,7 +145,13 @@ class Chaos {
     const [undone] = await Promise.all([this.#commandAll(round, commands), hold()]);
     await this.#again(round, undone);
     if (drained !== undefined) await this.#drain(round, drained);
+    const endedMs = performance.now();
     round.after = await this.#converged(name, this.#options.convergeMs);
+    for (const fault of faults) {
+      const kind = fault.name.replace(/\bm\d+\b/, "a machine").replace(/member \d/, "a member");
+      const times = this.#timesMs.get(kind) ?? [];
+      this.#timesMs.set(kind, [...times, performance.now() - endedMs]);
+    }
     round.untilMs = Date.now();
     return round.after;
   }
@@ -219,6 +227,15 @@ class Chaos {
     return undefined;
   }
 
+  #timesByKind(): readonly string[] {
+    const seconds = (ms: number | undefined) => `${((ms ?? 0) / 1_000).toFixed(1)} s`;
+    return [...this.#timesMs].sort().map(([kind, times]) => {
+      const sorted = times.toSorted((a, b) => a - b);
+      const median = sorted[Math.floor((sorted.length - 1) / 2)];
+      return `  ${kind}: ${times.length} times, well after ${seconds(median)}, at most ${seconds(sorted.at(-1))}`;
+    });
+  }
+
   async #judge(minutes: number): Promise<Outcome> {
     const { lives: all, beats } = await lives(this.#lab);
     const { violations, afterFreezeMs } = judge(this.#rounds, all, await absences(this.#lab));
@@ -229,6 +246,7 @@ class Chaos {
         `${minutes.toFixed(1)} minutes, ${this.#rounds.length} rounds, ${this.#rounds.flatMap(({ faults }) => faults).length} faults, ${this.#commands} commands`,
         `${WORKLOAD.length} units, ${all.length} processes, ${beats} heartbeats read from ${MACHINES} journals`,
         `converged at most ${(worst / 1_000).toFixed(1)} s after the last fault or command of a round (allowed: ${this.#options.convergeMs / 1_000} s)`,
+        ...this.#timesByKind(),
         `strict units on two machines at once: 0 but for frozen machines${afterFreezeMs > 0 ? `, which went on for up to ${Math.round(afterFreezeMs)} ms` : ""}`,
       ],
     };

@@ -13,14 +13,25 @@ export interface Wait<T> {
   readonly explain?: () => string | Promise<string>;
 }
 
+/** WAIT_TIMES=1 says how long each wait took: the times in docs/reliability.md. */
+const SAYS_TIMES = process.env["WAIT_TIMES"] === "1";
+
 /** Looks until `until` holds and gives what it saw then. The error of a wait that ends says what was seen last. */
 export async function waitFor<T>(wait: Wait<T>): Promise<T> {
-  const endMs = performance.now() + wait.deadlineMs;
+  const beganMs = performance.now();
+  const endMs = beganMs + wait.deadlineMs;
   let last = "nothing";
   do {
     try {
       const seen = await wait.look();
-      if (wait.until(seen)) return seen;
+      if (wait.until(seen)) {
+        if (SAYS_TIMES) {
+          console.error(
+            `waited ${((performance.now() - beganMs) / 1_000).toFixed(2)} s until ${wait.what}`,
+          );
+        }
+        return seen;
+      }
       last = typeof seen === "string" ? seen : inspect(seen, { depth: 6, breakLength: 100 });
     } catch (error) {
       last = String(error);

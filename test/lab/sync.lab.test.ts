@@ -235,6 +235,9 @@ test("rollback pins, resume goes on, suspend does nothing at all", async () => {
     history.map((line) => /"(\w+)" by Ada <ada@example\.com> +\(.+@.+\)$/.exec(line)?.[1]),
     ["Four", "Three", "First", "Two", "First"],
   );
+  for (const word of ["status", "history", "rollback", "suspend", "resume"]) {
+    assert.deepEqual(await sync(word, "nosuch"), { code: 3, text: "there is no source nosuch\n" });
+  }
 });
 
 test("instances are rolled one after the other, and a version that does not stay up goes back", async () => {

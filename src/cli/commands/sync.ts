@@ -176,10 +176,20 @@ function printOutcome(context: Context, outcome: SyncOutcome, isPlan: boolean): 
   else if (outcome.type === "unchanged") context.out(`${version} is running, nothing to do`);
 }
 
-async function findSource(context: Context, args: readonly string[]): Promise<SourceBody> {
+/** Undefined, and said, when there is none of that name. */
+async function findSource(
+  context: Context,
+  args: readonly string[],
+): Promise<SourceBody | undefined> {
   const [name] = args;
   if (name === undefined) throw new FleetError("usage", "name the source; sync status lists them");
-  return await context.client.source(name);
+  try {
+    return await context.client.source(name);
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status !== 404) throw error;
+    context.err(error.message);
+    return undefined;
+  }
 }
 
 async function showStatus(context: Context, args: readonly string[]): Promise<number> {
@@ -217,7 +227,9 @@ function printSource(context: Context, { name, record }: SourceBody): void {
 }
 
 async function showHistory(context: Context, args: readonly string[]): Promise<number> {
-  const { record } = await findSource(context, args);
+  const source = await findSource(context, args);
+  if (source === undefined) return EXIT_NOT_FOUND;
+  const { record } = source;
   if (context.json) {
     context.out(JSON.stringify(record.history, undefined, 2));
     return EXIT_DONE;
@@ -231,6 +243,7 @@ async function showHistory(context: Context, args: readonly string[]): Promise<n
 /** Pins the source to an earlier version; whoever runs the sync goes there. */
 async function rollback(context: Context, args: readonly string[]): Promise<number> {
   const source = await findSource(context, args);
+  if (source === undefined) return EXIT_NOT_FOUND;
   const { record } = source;
   const asked = args[1];
   const good = record.history.filter(({ outcome }) => outcome === "running");
@@ -254,15 +267,10 @@ async function change(
   args: readonly string[],
   { word, fields }: { readonly word: string; readonly fields: Record<string, unknown> },
 ): Promise<number> {
-  try {
-    const source = await findSource(context, args);
-    const record = { ...source.record, ...fields } as SourceBody["record"];
-    await context.client.putSource({ ...source, record });
-    context.out(`${source.name} is ${word}`);
-    return EXIT_DONE;
-  } catch (error) {
-    if (!(error instanceof ApiError) || error.status !== 404) throw error;
-    context.err(error.message);
-    return EXIT_NOT_FOUND;
-  }
+  const source = await findSource(context, args);
+  if (source === undefined) return EXIT_NOT_FOUND;
+  const record = { ...source.record, ...fields } as SourceBody["record"];
+  await context.client.putSource({ ...source, record });
+  context.out(`${source.name} is ${word}`);
+  return EXIT_DONE;
 }

@@ -1,23 +1,12 @@
-import type { Message, MessageBus } from "dbus-native";
+import type { Message } from "dbus-native";
 import { backoffMs } from "../runtime/backoff.ts";
 import type { CancelTimer, Clock } from "../runtime/clock.ts";
 import { errorMessage, FleetError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/logger.ts";
-import { translate, unavailable } from "./dbus-errors.ts";
-import { SignalFilter, type SignalHeader } from "./dbus-signal-filter.ts";
-
-export interface DbusCall {
-  readonly destination: string;
-  readonly path: string;
-  readonly interface: string;
-  readonly member: string;
-  readonly signature?: string;
-  readonly body?: readonly unknown[];
-  /** What the call is about, for messages: a unit. */
-  readonly about?: string;
-  readonly deadlineMs?: number;
-  readonly signal?: AbortSignal | undefined;
-}
+import { Bus, type DbusCall } from "./dbus-bus.ts";
+import { unavailable } from "./dbus-errors.ts";
+import { JobCalls } from "./dbus-job-calls.ts";
+import type { SignalHeader } from "./dbus-signal-filter.ts";
 
 export interface DbusSignal {
   readonly path: string;
@@ -44,7 +33,6 @@ export interface DbusConnectionOptions {
 /** dbus-daemon answers LimitsExceeded beyond 128 replies awaited by one connection. */
 const IN_FLIGHT_MAX = 100;
 const RECONNECT = { firstMs: 50, maxMs: 1_000 };
-const BUS = "org.freedesktop.DBus";
 
 /**
  * The system bus: calls with deadlines, signals, and a connection that comes back. What is in flight when it breaks fails with
@@ -52,7 +40,8 @@ const BUS = "org.freedesktop.DBus";
  */
 export class DbusConnection {
   readonly #options: DbusConnectionOptions;
-  #bus: MessageBus | undefined;
+  readonly #jobCalls: JobCalls;
+  #bus: Bus | undefined;
   #closed = false;
   #failures = 0;
   #cancelRetry: CancelTimer | undefined;
@@ -62,6 +51,16 @@ export class DbusConnection {
 
   private constructor(options: DbusConnectionOptions) {
     this.#options = options;
+    this.#jobCalls = new JobCalls({
+      open: (onClose) =>
+        Bus.open({
+          ...options,
+          wants: () => false,
+          isAwaited: () => true,
+          onMessage: () => {},
+          onClose,
+        }),
+    });
   }
 
   static async open(options: DbusConnectionOptions): Promise<DbusConnection> {
@@ -96,7 +95,7 @@ export class DbusConnection {
     } else this.#inFlight += 1;
     try {
       if (this.#bus === undefined) throw unavailable(call, "not connected to the system bus");
-      return await this.#invoke(this.#bus, call);
+      return await this.#bus.call(call);
     } finally {
       // A place that is handed on stays counted.
       const next = this.#waiting.shift();
@@ -105,9 +104,16 @@ export class DbusConnection {
     }
   }
 
+  /** A call that makes a job, whose end is told over this connection. */
+  async callForJob(call: DbusCall): Promise<unknown> {
+    if (this.#bus === undefined) throw unavailable(call, "not connected to the system bus");
+    this.#bus.attend();
+    return await this.#jobCalls.call(call);
+  }
+
   /** Gives the connection up, as if it had broken: systemd has left the bus, and it takes a new subscription when it returns. */
   drop(): void {
-    this.#bus?.connection.stream.destroy();
+    this.#bus?.destroy();
   }
 
   async close(): Promise<void> {
@@ -117,58 +123,26 @@ export class DbusConnection {
     this.#bus = undefined;
     this.#tellRestored();
     this.#options.onLost();
+    this.#jobCalls.close();
     await bus?.close();
   }
 
   async #connect(): Promise<void> {
-    // Some 40 ms: not at import, since the client imports types of this folder too.
-    const { createClient } = await import("dbus-native");
-    const { socketPath, setUp, wants, clock, isAwaiting } = this.#options;
-    const bus = createClient({
-      stream: new SignalFilter({
-        socketPath,
-        clock,
-        wants,
+    const { setUp, isAwaiting } = this.#options;
+    let opened: Bus | undefined;
+    opened = await Bus.open(
+      {
+        ...this.#options,
         isAwaited: () => this.#inFlight > 0 || isAwaiting(),
-      }),
-      authMethods: ["EXTERNAL"],
-      // The package's own Hello throws past every caller when it fails.
-      direct: true,
-    });
-    let lastError: unknown;
-    let over = false;
-    bus.connection.on("error", (error) => {
-      lastError = error;
-      bus.connection.stream.destroy();
-    });
-    bus.connection.on("message", (message) => this.#receive(message));
-    bus.connection.on("close", () => {
-      over = true;
-      if (this.#bus === bus) this.#lose(lastError);
-    });
-    try {
-      await this.#invoke(bus, {
-        destination: BUS,
-        path: "/org/freedesktop/DBus",
-        interface: BUS,
-        member: "Hello",
-      });
-      await setUp((call) => this.#invoke(bus, call));
-      if (over) throw lastError ?? new Error("the bus closed the connection");
-    } catch (error) {
-      bus.connection.stream.destroy();
-      const why = errorMessage(lastError ?? error);
-      throw new FleetError(
-        "systemd-unavailable",
-        `cannot reach systemd over ${socketPath}: ${why}`,
-        {
-          retriable: true,
-          cause: error,
+        onMessage: (message) => this.#receive(message),
+        onClose: (error) => {
+          if (opened !== undefined && this.#bus === opened) this.#lose(error);
         },
-      );
-    }
-    if (this.#closed) bus.connection.stream.destroy();
-    else this.#bus = bus;
+      },
+      (bus) => setUp((call) => bus.call(call)),
+    );
+    if (this.#closed) opened.destroy();
+    else this.#bus = opened;
   }
 
   #receive(message: Message): void {
@@ -211,26 +185,5 @@ export class DbusConnection {
 
   #tellRestored(): void {
     for (const settle of [...this.#restored]) settle();
-  }
-
-  async #invoke(bus: MessageBus, call: DbusCall): Promise<unknown> {
-    const { signal, deadlineMs, about: _, body, signature, ...target } = call;
-    const content = signature === undefined ? {} : { signature, body: [...(body ?? [])] };
-    const options = {
-      timeout: deadlineMs ?? this.#options.callDeadlineMs,
-      ...(signal === undefined ? {} : { signal }),
-    };
-    try {
-      // The package's own promise takes the stack of each call.
-      return await new Promise<unknown>((resolve, reject) => {
-        bus.invoke({ ...target, ...content }, options, (error, ...values: readonly unknown[]) => {
-          if (error !== null) reject(error);
-          else resolve(values.length > 1 ? values : values[0]);
-        });
-      });
-    } catch (error) {
-      signal?.throwIfAborted();
-      throw translate(call, error);
-    }
   }
 }

@@ -15,6 +15,7 @@ export class Jobs {
   /** Ends heard while a call that makes a job was under way: the job may be over before the call's answer is here. */
   readonly #early = new Map<number, string>();
   #beginning = 0;
+  #losses = 0;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -32,6 +33,7 @@ export class Jobs {
 
   /** The connection is gone. */
   lose(): void {
+    this.#losses += 1;
     for (const ends of [...this.#waiting.values()]) {
       for (const end of [...ends]) end({ type: "lost" });
     }
@@ -41,6 +43,7 @@ export class Jobs {
   async end(begin: () => Promise<number | undefined>, signal?: AbortSignal): Promise<JobEnd> {
     let job: number | undefined;
     let early: string | undefined;
+    const losses = this.#losses;
     this.#beginning += 1;
     try {
       job = await begin();
@@ -51,6 +54,8 @@ export class Jobs {
     }
     if (job === undefined) return { type: "lost" };
     if (early !== undefined) return { type: "removed", result: early };
+    // The call's answer came over another connection than the one that was lost meanwhile.
+    if (this.#losses !== losses) return { type: "lost" };
     return await this.#wait(job, signal);
   }
 

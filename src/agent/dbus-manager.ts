@@ -1,4 +1,5 @@
-import type { DbusCall, DbusConnection } from "./dbus-connection.ts";
+import type { DbusCall } from "./dbus-bus.ts";
+import type { DbusConnection } from "./dbus-connection.ts";
 import { refusalName } from "./dbus-errors.ts";
 
 export const SYSTEMD = "org.freedesktop.systemd1";
@@ -41,6 +42,18 @@ export class Manager {
     options: CallOptions = {},
   ): Promise<unknown> {
     return this.#connection.call(managerCall(member, signature, body, options));
+  }
+
+  /** Makes a job for the unit, by a method with a job mode; gives back its number. */
+  async makeJob(
+    method: "StartUnit" | "StopUnit" | "ReloadUnit",
+    unit: string,
+    options: { readonly mode: "replace" | "fail"; readonly signal: AbortSignal | undefined },
+  ): Promise<number> {
+    const { mode, signal } = options;
+    const call = managerCall(method, "ss", [unit, mode], { about: unit, signal });
+    const path = await this.#connection.callForJob(call);
+    return Number(String(path).slice("/org/freedesktop/systemd1/job/".length));
   }
 
   /** Loads the unit of an object path that is not loaded, as every look at a unit's path does. */

@@ -66,7 +66,7 @@ export class SignalFilter extends Duplex {
 
   /** What is written in one go leaves in one go: each write wakes the bus, and the bus systemd. */
   override _write(chunk: Buffer, _: BufferEncoding, done: (error?: Error | null) => void): void {
-    this.#resume();
+    this.attend();
     if (this.#socket.writableCorked === 0) {
       this.#socket.cork();
       setImmediate(() => this.#socket.uncork());
@@ -106,10 +106,11 @@ export class SignalFilter extends Duplex {
     this.#noiseMs = nowMs;
     if (this.#noiseReads < NOISE_READS || this.#options.isAwaited()) return;
     this.#socket.pause();
-    this.#endLull = this.#options.clock.setTimer(LULL_MS, () => this.#resume());
+    this.#endLull = this.#options.clock.setTimer(LULL_MS, () => this.attend());
   }
 
-  #resume(): void {
+  /** Ends a lull: somebody waits for what comes next. */
+  attend(): void {
     if (this.#endLull === undefined) return;
     this.#endLull();
     this.#endLull = undefined;

@@ -3,7 +3,8 @@ import type { Clock } from "../runtime/clock.ts";
 import { isFleetError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { StartOutcome } from "../units/unit-state.ts";
-import { type DbusCall, DbusConnection, type DbusSignal } from "./dbus-connection.ts";
+import { BUS, type DbusCall } from "./dbus-bus.ts";
+import { DbusConnection, type DbusSignal } from "./dbus-connection.ts";
 import { DbusFence } from "./dbus-fence.ts";
 import { Jobs } from "./dbus-jobs.ts";
 import {
@@ -43,7 +44,6 @@ const OWN_JOB_DEADLINE_MS = 1_000;
 /** Generators of the host run first, and they may be slow. */
 const RELOAD_DEADLINE_MS = 90_000;
 
-const BUS = "org.freedesktop.DBus";
 const PROPERTIES_CHANGED = "PropertiesChanged";
 
 /**

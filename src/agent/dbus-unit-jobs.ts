@@ -44,13 +44,8 @@ export class UnitJobs {
       throw foreignUnit(unit, `the machine has it from ${fragment ?? "elsewhere"}`);
     }
     const before = isLoaded ? await this.#startedAt(path, signal) : NEVER;
-    let end = await this.#job(
-      async () =>
-        jobNumber(
-          await manager.call("StartUnit", "ss", [unit, "replace"], { about: unit, signal }),
-        ),
-      signal,
-    );
+    const mode = "replace";
+    let end = await this.#job(() => manager.makeJob("StartUnit", unit, { mode, signal }), signal);
     while (end.type === "lost") {
       end = await this.#survive(signal, async () => {
         const found = await this.#job(async () => (await manager.job(path))?.id, signal);
@@ -88,9 +83,9 @@ export class UnitJobs {
   async reloadUnit(unit: string, signal?: AbortSignal): Promise<void> {
     const { manager } = this.#options;
     await this.#refuseForeign("reload", unit, signal);
+    const mode = "fail";
     const end = await this.#job(
-      async () =>
-        jobNumber(await manager.call("ReloadUnit", "ss", [unit, "fail"], { about: unit, signal })),
+      () => manager.makeJob("ReloadUnit", unit, { mode, signal }),
       signal,
     );
     if (end.type === "removed" && end.result === "done") return;
@@ -113,12 +108,10 @@ export class UnitJobs {
 
   async #stopOnce(unit: string, signal: AbortSignal | undefined): Promise<string> {
     const { manager } = this.#options;
+    const mode = "replace";
     try {
       const end = await this.#job(
-        async () =>
-          jobNumber(
-            await manager.call("StopUnit", "ss", [unit, "replace"], { about: unit, signal }),
-          ),
+        () => manager.makeJob("StopUnit", unit, { mode, signal }),
         signal,
       );
       return end.type === "removed" ? end.result : "done";
@@ -212,10 +205,6 @@ function startEnd(result: string): StartEnd {
       // invalid, assert, unsupported, once: the same again would end the same way.
       return "failed";
   }
-}
-
-function jobNumber(path: unknown): number {
-  return Number(String(path).slice("/org/freedesktop/systemd1/job/".length));
 }
 
 function foreignUnit(unit: string, why: string): FleetError {

@@ -198,6 +198,40 @@ describe("D-Bus adapter", () => {
     await follower.stop();
   });
 
+  it("more jobs at once than systemd can watch the askers of are no trouble", async () => {
+    const waiting = Array.from({ length: 700 }, (_, index) => `waiting-${index}.service`);
+    const text = unitText({ unit: ["After=slow.service"] });
+    await install(
+      systemd,
+      heldUnit("slow.service", unitText({ type: "oneshot", startMs: HOUR_MS })),
+      ...waiting.map((unit) => heldUnit(unit, text)),
+    );
+    const follower = follow(systemd);
+    const slow = systemd.start("slow.service");
+    await waitFor({
+      what: "the slow one starts",
+      deadlineMs: 60_000,
+      look: () => statusOf(systemd, "slow.service"),
+      until: (status) => status.active === "activating",
+    });
+    const starts = waiting.map((unit) => systemd.start(unit));
+    await waitFor({
+      what: "all others wait for it",
+      deadlineMs: 60_000,
+      look: () => systemd.status(waiting),
+      until: (statuses) => statuses.every(({ hasJob }) => hasJob),
+    });
+    await Promise.all(waiting.map((unit) => systemd.stop(unit)));
+    assert.deepEqual(new Set(await Promise.all(starts)), new Set(["canceled"]));
+    await systemd.stop("slow.service");
+    assert.equal(await slow, "canceled");
+    assert.equal(
+      follower.events.some((event) => event.type === "resync"),
+      false,
+    );
+    await follower.stop();
+  });
+
   it("a call that systemd does not answer ends at its deadline", async () => {
     const hasty = await openDbusSystemd({
       clock: systemClock,

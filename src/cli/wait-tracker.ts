@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { Notice, WatchLine } from "../api/protocol.ts";
-import { type Goal, type Progress, progress } from "../cluster/progress.ts";
+import { type Failure, type Goal, type Progress, progress } from "../cluster/progress.ts";
 import type { UnitView } from "../cluster/views.ts";
 
 /** A reason has to stand this long: the engine may be about to change it. */
@@ -8,6 +8,9 @@ const BLOCKED_STANDS_MS = 700;
 const AWAY_STANDS_MS = 1_000;
 /** What somebody else did shows in views of any age; a lagging one has caught up by then. */
 const FAILING_STANDS_MS = 3_000;
+/** systemd was out of the agent's reach, which is no answer to what was asked of it: by then the agent has tried five times. */
+const OUTAGE_STANDS_MS = 30_000;
+const OUTAGES: readonly string[] = ["systemd-unavailable", "systemd-deadline"];
 /** Longer than another engine takes to take over. */
 const NO_ENGINE_STANDS_MS = 10_000;
 
@@ -155,7 +158,8 @@ export class WaitTracker {
   #standsMs(state: Progress): number | undefined {
     switch (state.type) {
       case "failed":
-        return state.final ? 0 : FAILING_STANDS_MS;
+        if (state.final) return 0;
+        return isOutage(state.failure) ? OUTAGE_STANDS_MS : FAILING_STANDS_MS;
       case "blocked":
         return BLOCKED_STANDS_MS;
       case "away":
@@ -180,6 +184,10 @@ function newEntry(goal: Goal, nowMs: number): Entry {
     reached: false,
     told: undefined,
   };
+}
+
+function isOutage(failure: Failure): boolean {
+  return failure.type === "task" && OUTAGES.includes(failure.error.code);
 }
 
 function needsEngine(state: Progress): boolean {

@@ -94,6 +94,28 @@ test("a failed start ends the waiting at once, with or without a limit", () => {
   }
 });
 
+test("a task that fails ends the waiting soon, and one that systemd was away for only when its return has been waited for", () => {
+  for (const [code, standsMs] of [
+    ["systemd-refused", 3_000],
+    ["systemd-unavailable", 30_000],
+    ["systemd-deadline", 30_000],
+  ] as const) {
+    const failing = (attempts: number) => {
+      const error = { task: "stop", code, message: "cannot stop it", attempts };
+      return unit({ assigned: ASSIGNED, states: [state({ error })] });
+    };
+    const waiting = tracker();
+    waiting.line({ type: "unit", unit: failing(1) }, 0);
+    waiting.line({ type: "unit", unit: failing(2) }, 1_000);
+    assert.deepEqual([waiting.step(1_000).done, waiting.step(standsMs - 1).done], [false, false]);
+    assert.deepEqual(names(waiting.step(standsMs).stuck), ["a.service"], code);
+    const late = tracker();
+    late.line({ type: "unit", unit: failing(2) }, 0);
+    late.line({ type: "unit", unit: RUNNING }, standsMs - 1);
+    assert.deepEqual(names(late.step(standsMs).reached), ["a.service"], code);
+  }
+});
+
 test("a unit that vanishes from a lagging view is waited for before it counts as destroyed", () => {
   const waiting = tracker();
   waiting.line({ type: "gone", name: "a.service" }, 0);

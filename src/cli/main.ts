@@ -1,11 +1,11 @@
 #!/usr/bin/env node
-import { once } from "node:events";
 import { open } from "node:fs/promises";
+import type { Writable } from "node:stream";
+import { isatty } from "node:tty";
 import { startupSnapshot } from "node:v8";
 import { systemClock } from "../runtime/system-clock.ts";
 import { prepareCommandLine } from "./program.ts";
-
-const OUT_BYTES_MAX = 1024 * 1024;
+import { StandardOutput } from "./standard-output.ts";
 
 const runCommandLine = prepareCommandLine();
 
@@ -15,40 +15,49 @@ if (startupSnapshot.isBuildingSnapshot()) {
   startupSnapshot.setDeserializeMainFunction(main);
 } else main();
 
-/** What most commands use. Without what cannot be kept, as Node's date formats. */
+/** What most commands use, without what cannot be kept, as Node's date formats. */
 async function loadCommon(): Promise<void> {
   systemClock.monotonicMs();
   process.getBuiltinModule("node:net");
+  process.getBuiltinModule("node:tty");
   await import("./make-context.ts");
   await import("./commands/create.ts");
   await import("./commands/list.ts");
   await import("./commands/withdraw.ts");
+  const { warmUp } = await import("./warm-up.ts");
+  await warmUp({ clock: systemClock });
 }
 
 function main(): void {
-  // The reader went away (`| head`): nobody is left to write to.
-  process.stdout.on("error", (error: Error & { code?: string }) => {
-    process.exit(error.code === "EPIPE" ? 0 : 1);
-  });
-
+  const output = new StandardOutput(openStream);
   void runCommandLine(process.argv.slice(2), {
     clock: systemClock,
     environment: process.env,
-    writeOut: (text) => process.stdout.write(text),
-    drained: async () => {
-      if (process.stdout.writableLength > OUT_BYTES_MAX) await once(process.stdout, "drain");
+    writeOut: (text) => output.write(text),
+    drained: () => output.drained(),
+    writeError: (text) => {
+      output.flush();
+      process.stderr.write(text);
     },
-    writeError: (text) => process.stderr.write(text),
-    width: process.stdout.isTTY && process.stderr.isTTY ? process.stderr.columns : undefined,
+    width: isatty(1) && isatty(2) ? process.stderr.columns : undefined,
     readIn,
     pipeIn: (socket) => process.stdin.pipe(socket),
     ask,
     openRemote: async (settings) => (await import("./ssh2-remote.ts")).openSsh2Remote(settings),
     signal: new AbortController().signal,
-  }).then((exit) => {
+  }).then((exit) =>
     // Whatever a command that ran out of time still waits for; all that was written goes out first.
-    process.stdout.write("", () => process.exit(exit));
-  });
+    output.end().then(() => process.exit(exit), exitFor),
+  );
+}
+
+function openStream(): Writable {
+  return process.stdout.on("error", exitFor);
+}
+
+function exitFor(error: Error & { code?: string }): never {
+  // The reader went away (`| head`): nobody is left to write to.
+  process.exit(error.code === "EPIPE" ? 0 : 1);
 }
 
 async function readIn(): Promise<string> {

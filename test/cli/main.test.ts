@@ -25,3 +25,8 @@ test("a reader that goes away ends it quietly", () => {
   });
   assert.deepEqual([piped.status, piped.stderr], [0, ""]);
 });
+
+test("output that cannot be written makes it fail", () => {
+  const argv = ["-c", `"$0" "$1" version > /dev/full`, process.execPath, MAIN];
+  assert.equal(spawnSync("sh", argv).status, 1);
+});

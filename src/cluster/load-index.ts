@@ -6,64 +6,89 @@ import { compareText } from "./facts.ts";
 export interface LoadedMachine {
   readonly machine: MachineEntry;
   readonly load: number;
-  /** Orders the machines as their ids do. */
-  readonly order: number;
+  /** Its place among all machines, which are in order of id. */
+  readonly slot: number;
 }
 
 /** Whether the machine is the one that was looked for. */
 export type Accepts = (machine: MachineEntry) => boolean;
 
+/** The machines of one load: a bit for each slot. */
+interface Bucket {
+  readonly load: number;
+  readonly bits: Int32Array;
+  count: number;
+}
+
 /**
- * Machines by load, least first, ties by machine id. A change costs a binary search in two buckets, taking the
- * first costs nothing, so a unit without constraints is placed without looking at every machine.
+ * Machines by load, least first, ties by machine id. A change costs a binary search in the loads and one bit, taking the first costs a
+ * look along the bits, so a unit without constraints is placed without looking at every machine.
  */
 export class LoadIndex {
-  /** By load; none is empty, and each is sorted by id. */
-  readonly #buckets: { readonly load: number; readonly machines: LoadedMachine[] }[] = [];
+  readonly #slots: readonly (LoadedMachine | undefined)[];
+  /** By load; none is empty. */
+  readonly #buckets: Bucket[] = [];
+
+  /** When a machine comes to have another slot, or slots are added, everything has to be indexed anew. */
+  constructor(slots: readonly (LoadedMachine | undefined)[]) {
+    this.#slots = slots;
+  }
 
   get isEmpty(): boolean {
     return this.#buckets.length === 0;
   }
 
+  clear(): void {
+    this.#buckets.length = 0;
+  }
+
   /** The machine must not be there. */
-  add(entry: LoadedMachine): void {
-    const at = this.#bucketAt(entry.load);
-    const bucket = this.#buckets[at];
-    if (bucket?.load !== entry.load) {
-      this.#buckets.splice(at, 0, { load: entry.load, machines: [entry] });
-      return;
+  add({ load, slot }: LoadedMachine): void {
+    const at = this.#bucketAt(load);
+    let bucket = this.#buckets[at];
+    if (bucket?.load !== load) {
+      bucket = { load, bits: new Int32Array(Math.ceil(this.#slots.length / 32)), count: 0 };
+      this.#buckets.splice(at, 0, bucket);
     }
-    const { machines } = bucket;
-    // Machines are filled in order of id, so that it belongs at the end more often than not, and was the first elsewhere.
-    if ((machines.at(-1)?.order ?? -1) < entry.order) machines.push(entry);
-    else machines.splice(placeOf(machines, entry.order), 0, entry);
+    bucket.bits[slot >>> 5] = wordAt(bucket, slot) | (1 << (slot & 31));
+    bucket.count += 1;
   }
 
   /** The machine has to be there, with this load. */
-  remove(entry: LoadedMachine): void {
-    const bucketAt = this.#bucketAt(entry.load);
-    const machines = this.#buckets[bucketAt]?.machines ?? [];
-    if (machines[0] === entry) {
-      machines.shift();
-    } else {
-      const at = placeOf(machines, entry.order);
-      assert(machines[at] === entry, `${entry.machine.id} is not indexed with load ${entry.load}`);
-      machines.splice(at, 1);
-    }
-    if (machines.length === 0) this.#buckets.splice(bucketAt, 1);
+  remove({ load, slot, machine }: LoadedMachine): void {
+    const at = this.#bucketAt(load);
+    const bucket = this.#buckets[at];
+    const bit = 1 << (slot & 31);
+    const isThere = bucket?.load === load && (wordAt(bucket, slot) & bit) !== 0;
+    assert(isThere, `${machine.id} is not indexed with load ${load}`);
+    bucket.bits[slot >>> 5] = wordAt(bucket, slot) & ~bit;
+    bucket.count -= 1;
+    if (bucket.count === 0) this.#buckets.splice(at, 1);
   }
 
   /** The least loaded that is accepted. Nothing may be changed meanwhile. */
   find(accepts: Accepts): MachineEntry | undefined {
-    for (const { machines } of this.#buckets) {
-      for (const { machine } of machines) if (accepts(machine)) return machine;
+    for (const { bits } of this.#buckets) {
+      for (let word = 0; word < bits.length; word += 1) {
+        for (let rest = bits[word] ?? 0; rest !== 0; rest &= rest - 1) {
+          const machine = this.#slots[lowestSlot(word, rest)]?.machine;
+          if (machine !== undefined && accepts(machine)) return machine;
+        }
+      }
     }
     return undefined;
   }
 
   /** Least loaded first. Nothing may be changed while it is being walked. */
   *entries(): Generator<LoadedMachine> {
-    for (const { machines } of this.#buckets) yield* machines;
+    for (const { bits } of this.#buckets) {
+      for (let word = 0; word < bits.length; word += 1) {
+        for (let rest = bits[word] ?? 0; rest !== 0; rest &= rest - 1) {
+          const entry = this.#slots[lowestSlot(word, rest)];
+          if (entry !== undefined) yield entry;
+        }
+      }
+    }
   }
 
   /** Where the bucket of this load is, or belongs. */
@@ -77,6 +102,14 @@ export class LoadIndex {
     }
     return low;
   }
+}
+
+function wordAt({ bits }: Bucket, slot: number): number {
+  return bits[slot >>> 5] ?? 0;
+}
+
+function lowestSlot(word: number, bits: number): number {
+  return word * 32 + 31 - Math.clz32(bits & -bits);
 }
 
 /** Up to so many indexes are merged step by step; more are sorted at once. */
@@ -113,7 +146,7 @@ export function findInAll(
 }
 
 function compareLoad(left: LoadedMachine, right: LoadedMachine): number {
-  return left.load - right.load || left.order - right.order;
+  return left.load - right.load || left.slot - right.slot;
 }
 
 /** Where `text` is, or belongs, in a sorted array. */
@@ -123,17 +156,6 @@ export function position(sorted: readonly string[], text: string): number {
   while (low < high) {
     const middle = (low + high) >>> 1;
     if (compareText(sorted[middle] ?? "", text) < 0) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
-function placeOf(sorted: readonly LoadedMachine[], order: number): number {
-  let low = 0;
-  let high = sorted.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((sorted[middle]?.order ?? 0) < order) low = middle + 1;
     else high = middle;
   }
   return low;

@@ -18,10 +18,10 @@ const TABLES_MAX = 16;
  * passed over as a whole. A combination of keys is indexed when it is first asked for.
  */
 export class OpenMachines {
-  readonly byLoad = new LoadIndex();
   readonly #machines = new Map<MachineEntry, OpenMachine>();
-  /** By id. */
-  #sorted: OpenMachine[] = [];
+  /** By id. Who has gone leaves the slot empty until others come. */
+  readonly #slots: (OpenMachine | undefined)[] = [];
+  readonly byLoad = new LoadIndex(this.#slots);
   readonly #tables = new Map<string, ClassTable>();
   #asked = 0;
 
@@ -38,15 +38,9 @@ export class OpenMachines {
       if (known !== undefined) this.#remove(known);
       if (!isOpen(machine)) continue;
       const { metadata, load } = machine;
-      added.push({ machine, metadata, load, order: 0, classes: [] });
+      added.push({ machine, metadata, load, slot: 0, classes: [] });
     }
-    if (added.length === 0) return;
-    this.#number(added);
-    for (const open of added) {
-      this.#machines.set(open.machine, open);
-      this.byLoad.add(open);
-      for (const table of this.#tables.values()) table.add(open);
-    }
+    if (added.length > 0) this.#add(added);
   }
 
   #setLoad(open: OpenMachine): void {
@@ -61,17 +55,26 @@ export class OpenMachines {
 
   #remove(open: OpenMachine): void {
     this.#machines.delete(open.machine);
-    this.#sorted.splice(this.#sorted.indexOf(open), 1);
+    this.#slots[open.slot] = undefined;
     this.byLoad.remove(open);
     for (const { byLoad } of open.classes) byLoad.remove(open);
     for (const table of this.#tables.values()) table.tidy(open);
   }
 
-  /** Those that are there already keep their order among one another, so that they stay sorted wherever they are. */
-  #number(added: readonly OpenMachine[]): void {
-    this.#sorted.push(...added);
-    this.#sorted.sort((a, b) => compareText(a.machine.id, b.machine.id));
-    for (const [order, open] of this.#sorted.entries()) open.order = order;
+  /** Others come to have other slots by that, so that everything is indexed anew. Machines seldom come. */
+  #add(added: readonly OpenMachine[]): void {
+    for (const open of added) this.#machines.set(open.machine, open);
+    const all = [...this.#machines.values()];
+    all.sort((a, b) => compareText(a.machine.id, b.machine.id));
+    this.#slots.length = 0;
+    this.byLoad.clear();
+    for (const open of all) {
+      open.slot = this.#slots.length;
+      this.#slots.push(open);
+      open.classes.length = 0;
+    }
+    for (const open of all) this.byLoad.add(open);
+    for (const table of this.#tables.values()) table.fill(all);
   }
 
   /** Classes by the values of these keys, in no particular order. `only`: those that can have one of these values. */
@@ -89,8 +92,8 @@ export class OpenMachines {
 
   #makeTable(name: string, keys: readonly string[]): ClassTable {
     if (this.#tables.size >= TABLES_MAX) this.#dropTable();
-    const table = new ClassTable(keys);
-    for (const open of this.#sorted) table.add(open);
+    const table = new ClassTable(keys, this.#slots);
+    table.fill(this.#machines.values());
     this.#tables.set(name, table);
     return table;
   }
@@ -100,14 +103,14 @@ export class OpenMachines {
     const [oldest] = [...this.#tables].sort(([, a], [, b]) => a.askedLast - b.askedLast);
     if (oldest === undefined) return;
     this.#tables.delete(oldest[0]);
-    for (const open of this.#sorted) oldest[1].remove(open);
+    for (const open of this.#machines.values()) oldest[1].remove(open);
   }
 }
 
 interface OpenMachine extends LoadedMachine {
   readonly metadata: Metadata;
   load: number;
-  order: number;
+  slot: number;
   /** Its class in every table. */
   readonly classes: MachineClass[];
 }
@@ -118,16 +121,22 @@ export const MACHINE_ID_KEY = "%m";
 class ClassTable {
   askedLast = 0;
   readonly #keys: readonly string[];
+  readonly #slots: readonly (OpenMachine | undefined)[];
   readonly #classes = new Map<string, MachineClass>();
 
-  constructor(keys: readonly string[]) {
+  constructor(keys: readonly string[], slots: readonly (OpenMachine | undefined)[]) {
     this.#keys = keys;
+    this.#slots = slots;
   }
 
-  add(open: OpenMachine): void {
-    const machineClass = this.#classOf(open);
-    machineClass.byLoad.add(open);
-    open.classes.push(machineClass);
+  /** With these machines only. */
+  fill(machines: Iterable<OpenMachine>): void {
+    this.#classes.clear();
+    for (const open of machines) {
+      const machineClass = this.#classOf(open);
+      machineClass.byLoad.add(open);
+      open.classes.push(machineClass);
+    }
   }
 
   /** The table is no longer asked. */
@@ -163,7 +172,7 @@ class ClassTable {
     const name = nameOf(this.#keys.map((key) => own.get(key)));
     const known = this.#classes.get(name);
     if (known !== undefined) return known;
-    const made = { name, metadata: own, byLoad: new LoadIndex() };
+    const made = { name, metadata: own, byLoad: new LoadIndex(this.#slots) };
     this.#classes.set(name, made);
     return made;
   }

@@ -1,6 +1,6 @@
 import type { Manifest } from "../units/manifest.ts";
 import { NO_REQUIREMENTS, type Requirements } from "../units/requirements.ts";
-import type { FactValue } from "./facts.ts";
+import { compareText, type FactValue } from "./facts.ts";
 import type { UnitReason } from "./reason.ts";
 import { type Constraints, makeConstraints } from "./relations.ts";
 
@@ -26,6 +26,7 @@ const UNCONSTRAINED: ReadConstraints = {
 };
 
 interface ManifestEntry {
+  readonly manifest: string;
   value: FactValue<Manifest>;
   /** By unit name. Almost always there is only one, which needs no map: there may be very many manifests. */
   users: User | Map<string, User> | undefined;
@@ -42,7 +43,8 @@ interface User {
 export class ManifestTable {
   readonly #read: RequirementsReader;
   readonly #entries = new Map<string, ManifestEntry>();
-  readonly #unused = new Set<string>();
+  /** Asked for last: a manifest comes just before its unit, and is read just after it has come to be used. */
+  #latest: ManifestEntry | undefined;
 
   constructor(read: RequirementsReader) {
     this.#read = read;
@@ -57,8 +59,8 @@ export class ManifestTable {
       isReadable(value) &&
       entry.value.record.lenient === value.record.lenient;
     entry.value = value;
-    this.#settle(manifest, entry);
-    if (same) return [];
+    this.#tidy(entry);
+    if (same || entry.users === undefined) return NOBODY;
     const users = usersOf(entry);
     for (const user of users) user.parsed = undefined;
     return users.map(({ unit }) => unit);
@@ -75,7 +77,6 @@ export class ManifestTable {
     } else {
       known.count += 1;
     }
-    this.#settle(manifest, entry);
   }
 
   removeUser(manifest: string, unit: string): void {
@@ -86,11 +87,11 @@ export class ManifestTable {
       if (entry.users instanceof Map && entry.users.size > 1) entry.users.delete(unit);
       else entry.users = undefined;
     }
-    this.#settle(manifest, entry);
+    this.#tidy(entry);
   }
 
   constraints(manifest: string, unit: string): ReadConstraints {
-    const entry = this.#entries.get(manifest);
+    const entry = this.#known(manifest);
     if (entry?.value === undefined) return MISSING;
     if (entry.value === "unreadable") return UNREADABLE;
     const user = userOf(entry, unit);
@@ -99,14 +100,15 @@ export class ManifestTable {
     return parsed;
   }
 
-  /** Manifests that no unit, assignment or state names, by hash. */
+  /** Manifests that no unit, assignment or state names, by hash. Looks at all: asked for at leisure. */
   unused(countMax: number): readonly UnusedManifest[] {
     const found: UnusedManifest[] = [];
-    for (const manifest of [...this.#unused].sort().slice(0, countMax)) {
-      const value = this.#entries.get(manifest)?.value;
-      if (isReadable(value)) found.push({ manifest, modRevision: value.modRevision });
+    for (const { manifest, value, users } of this.#entries.values()) {
+      if (users === undefined && isReadable(value)) {
+        found.push({ manifest, modRevision: value.modRevision });
+      }
     }
-    return found;
+    return found.sort((a, b) => compareText(a.manifest, b.manifest)).slice(0, countMax);
   }
 
   #parse(unit: string, manifest: Manifest): ReadConstraints {
@@ -121,21 +123,28 @@ export class ManifestTable {
     }
   }
 
+  #known(manifest: string): ManifestEntry | undefined {
+    if (this.#latest?.manifest !== manifest) this.#latest = this.#entries.get(manifest);
+    return this.#latest;
+  }
+
   #entry(manifest: string): ManifestEntry {
-    const known = this.#entries.get(manifest);
+    const known = this.#known(manifest);
     if (known !== undefined) return known;
-    const entry = { value: undefined, users: undefined };
+    const entry = { manifest, value: undefined, users: undefined };
     this.#entries.set(manifest, entry);
+    this.#latest = entry;
     return entry;
   }
 
-  #settle(manifest: string, entry: ManifestEntry): void {
-    const isUnused = entry.users === undefined;
-    if (isUnused && entry.value === undefined) this.#entries.delete(manifest);
-    if (isUnused && entry.value !== undefined) this.#unused.add(manifest);
-    else this.#unused.delete(manifest);
+  #tidy({ manifest, value, users }: ManifestEntry): void {
+    if (users !== undefined || value !== undefined) return;
+    this.#entries.delete(manifest);
+    this.#latest = undefined;
   }
 }
+
+const NOBODY: readonly string[] = [];
 
 function userOf({ users }: ManifestEntry, unit: string): User | undefined {
   if (users instanceof Map) return users.get(unit);

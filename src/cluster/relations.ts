@@ -140,34 +140,42 @@ function names(one: Neighbour, other: Neighbour, option: "conflicts" | "replaces
   return false;
 }
 
-const NO_PATTERNS: PatternSet = { initials: 0, literals: new Set(), globs: [] };
+const NO_LITERALS: ReadonlySet<string> = new Set();
+const NO_PATTERNS: PatternSet = { initials: 0, literals: NO_LITERALS, globs: [] };
 
 function parsePatterns(patterns: readonly string[]): PatternSet {
   if (patterns.length === 0) return NO_PATTERNS;
   let initials = 0;
-  const literals = new Set<string>();
+  const literals: string[] = [];
   const globs: Glob[] = [];
   for (const pattern of patterns) {
-    const glob = parseGlob(pattern);
-    if (glob === undefined) continue;
-    const { literal } = glob;
-    const prefix = literal ?? /^[^*?[\\]*/.exec(pattern)?.[0] ?? "";
-    initials |= literal === undefined && prefix === "" ? ANY_INITIAL : initialOf(prefix);
-    if (literal !== undefined) literals.add(literal);
-    else globs.push(withPrefixCheck(glob, prefix));
+    const [prefix = ""] = UP_TO_SPECIAL.exec(pattern) ?? [];
+    initials |= prefix === "" ? ANY_INITIAL : initialOf(prefix);
+    if (prefix === pattern) literals.push(pattern);
+    else globs.push(globWithPrefix(pattern, prefix));
   }
-  return initials === 0 ? NO_PATTERNS : { initials, literals, globs };
+  return { initials, literals: literals.length === 0 ? NO_LITERALS : new Set(literals), globs };
 }
 
+const UP_TO_SPECIAL = /^[^*?[\\]*/;
 const ANY_INITIAL = -1;
 
 function initialOf(name: string): number {
   return 1 << (name.charCodeAt(0) % 32);
 }
 
-/** Almost every name that does not match differs at its beginning already. */
-function withPrefixCheck(glob: Glob, prefix: string): Glob {
-  return { ...glob, matches: (text) => text.startsWith(prefix) && glob.matches(text) };
+/** Almost every name that does not match differs at its beginning already, so that most patterns need not be parsed at all. */
+function globWithPrefix(pattern: string, prefix: string): Glob {
+  let parsed: Glob | undefined;
+  return {
+    pattern,
+    literal: undefined,
+    matches(text) {
+      if (!text.startsWith(prefix)) return false;
+      parsed ??= parseGlob(pattern);
+      return parsed?.matches(text) ?? false;
+    },
+  };
 }
 
 const NOBODY: ReadonlySet<string> = new Set();

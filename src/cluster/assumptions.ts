@@ -5,17 +5,17 @@ import type { FactValue } from "./facts.ts";
 /** Facts that are taken for true for a while, so that decisions can build on one another, and are taken back then. */
 export class Assumptions {
   readonly #cluster: ClusterState;
+  /** Each with the value that was there before in the place of its own. */
   readonly #facts: ReplaceableFact[] = [];
-  /** What was there before each. */
-  readonly #replaced: FactValue<unknown>[] = [];
 
   constructor(cluster: ClusterState) {
     this.#cluster = cluster;
   }
 
+  /** The fact belongs to the assumptions from then on. */
   assume(fact: ReplaceableFact, dirty?: Dirty): void {
+    this.#exchange(fact, dirty);
     this.#facts.push(fact);
-    this.#replaced.push(this.#cluster.replace(fact, dirty));
   }
 
   get count(): number {
@@ -24,12 +24,15 @@ export class Assumptions {
 
   /** The cluster is again as it was when there were so many. */
   takeBack(count = 0): void {
-    for (let at = this.#facts.length - 1; at >= count; at -= 1) {
-      // Kind and value keep belonging together, which the compiler cannot see through a spread.
-      const fact = { ...this.#facts[at], value: this.#replaced[at] } as ReplaceableFact;
-      this.#cluster.replace(fact);
+    while (this.#facts.length > count) {
+      const fact = this.#facts.pop();
+      if (fact !== undefined) this.#exchange(fact);
     }
-    this.#facts.length = count;
-    this.#replaced.length = count;
+  }
+
+  /** Done twice, all is as before. */
+  #exchange(fact: ReplaceableFact, dirty?: Dirty): void {
+    // Kind and value keep belonging together, which the compiler cannot see.
+    (fact as { value: FactValue<unknown> }).value = this.#cluster.replace(fact, dirty);
   }
 }

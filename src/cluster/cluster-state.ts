@@ -1,4 +1,4 @@
-import type { Dirty } from "./dirty.ts";
+import { type Dirty, newDirty } from "./dirty.ts";
 import {
   emptyMachine,
   emptyUnit,
@@ -51,9 +51,10 @@ import { markTied, TieIndex } from "./tie-index.ts";
  */
 export class ClusterState {
   readonly #units = new Map<string, MutableUnit>();
-  /** The unit of the fact before: the next is often about the same. */
-  #latest: MutableUnit | undefined;
+  /** Unit and machine of the fact before: the next is often about the same. */
+  #latestUnit: MutableUnit | undefined;
   readonly #machines = new Map<string, MutableMachine>();
+  #latestMachine: MutableMachine | undefined;
   readonly #machineIds: string[] = [];
   readonly #globals = new Set<string>();
   readonly #blocked = new Set<string>();
@@ -488,34 +489,38 @@ export class ClusterState {
   }
 
   #unit(name: string): MutableUnit {
-    if (this.#latest?.name === name) return this.#latest;
+    if (this.#latestUnit?.name === name) return this.#latestUnit;
     let unit = this.#units.get(name);
     if (unit === undefined) {
       unit = emptyUnit(name);
       this.#units.set(name, unit);
     }
-    this.#latest = unit;
+    this.#latestUnit = unit;
     return unit;
   }
 
   #machine(id: string): MutableMachine {
-    const known = this.#machines.get(id);
-    if (known !== undefined) return known;
-    const machine = emptyMachine(id);
-    this.#machines.set(id, machine);
-    this.#machineIds.splice(position(this.#machineIds, id), 0, id);
+    if (this.#latestMachine?.id === id) return this.#latestMachine;
+    let machine = this.#machines.get(id);
+    if (machine === undefined) {
+      machine = emptyMachine(id);
+      this.#machines.set(id, machine);
+      this.#machineIds.splice(position(this.#machineIds, id), 0, id);
+    }
+    this.#latestMachine = machine;
     return machine;
   }
 
   #tidyUnit(unit: MutableUnit): void {
     if (!isEmptyUnit(unit)) return;
     this.#units.delete(unit.name);
-    if (this.#latest === unit) this.#latest = undefined;
+    if (this.#latestUnit === unit) this.#latestUnit = undefined;
   }
 
   #tidyMachine(machine: MutableMachine): void {
     if (!isEmptyMachine(machine)) return;
     this.#machines.delete(machine.id);
+    if (this.#latestMachine === machine) this.#latestMachine = undefined;
     this.#machineIds.splice(position(this.#machineIds, machine.id), 1);
   }
 }
@@ -525,7 +530,9 @@ export type ReplaceableFact = Exclude<ClusterFact, { kind: "file" | "machine" | 
 
 /** Everything: what a fresh leader looks at, and what an audit compares with. */
 export function everything(cluster: ClusterState): Dirty {
-  return { units: new Set(cluster.units.keys()), machines: new Set() };
+  const dirty = newDirty();
+  for (const name of cluster.units.keys()) dirty.units.add(name);
+  return dirty;
 }
 
 /** An assignment of this manifest, or none. */

@@ -2,8 +2,9 @@ import { Assumptions } from "../cluster/assumptions.ts";
 import type { ClusterState } from "../cluster/cluster-state.ts";
 import { type Dirty, newDirty, type ReadonlyDirty } from "../cluster/dirty.ts";
 import type { MachineEntry, UnitEntry } from "../cluster/entries.ts";
-import type { BlockedReason } from "../cluster/facts.ts";
+import type { BlockedReason, HistorySpec } from "../cluster/facts.ts";
 import type { LossJudgement } from "../cluster/presence.ts";
+import { arrived } from "./history.ts";
 import { type EngineTask, type UnitTask, unitEffects } from "./tasks.ts";
 
 export type Losses = Pick<LossJudgement, "lost" | "held">;
@@ -35,6 +36,7 @@ export class PlanPass {
   #queue: Dirty;
   readonly #touched = new Set<string>();
   readonly #blocked = new Map<string, readonly BlockedReason[]>();
+  readonly #firstStays = new Map<string, HistorySpec>();
 
   constructor(options: { cluster: ClusterState; dirty: Dirty; losses: Losses; wallMs: number }) {
     this.#queue = options.dirty;
@@ -80,6 +82,16 @@ export class PlanPass {
     const record = { identity, sinceMs: this.wallMs, reasons };
     const value = isBlocked ? undefined : { record, createRevision: 0, modRevision: 0 };
     this.#assumptions.assume({ kind: "blocked", unit: unit.name, value });
+  }
+
+  /** The history of a unit whose first machine this is: the same for all that are placed there by this pass. */
+  firstStay(machineId: string): HistorySpec {
+    let history = this.#firstStays.get(machineId);
+    if (history === undefined) {
+      history = arrived(undefined, { machine: machineId, fromMs: this.wallMs });
+      this.#firstStays.set(machineId, history);
+    }
+    return history;
   }
 
   status(machine: MachineEntry): MachineStatus {

@@ -1,11 +1,17 @@
 import { isNameTaken, type MachineEntry, type UnitEntry } from "../cluster/entries.ts";
-import type { AssignmentSpec, BlockedReason, Moving, PlacementSpec } from "../cluster/facts.ts";
+import type {
+  AssignmentSpec,
+  BlockedReason,
+  HistorySpec,
+  Moving,
+  PlacementSpec,
+} from "../cluster/facts.ts";
 import { displacedBy } from "../cluster/feasibility.ts";
 import { attemptOf } from "./attempt.ts";
 import { unitReason } from "./blocked.ts";
 import { arrived, left } from "./history.ts";
 import type { PlanPass } from "./pass.ts";
-import type { PlaceTask, TaskReason } from "./tasks.ts";
+import type { TaskReason } from "./tasks.ts";
 
 /** Where a unit comes from when it moves. */
 export interface Origin {
@@ -31,18 +37,7 @@ export function place(
   const displaced = displacedBy(unit, machine)[0];
   const stops = origin?.moving?.from;
   const holders = mayHold(pass, unit, machine.id);
-  const { move } = unit;
-  const atMs = pass.wallMs;
-  const before =
-    origin === undefined
-      ? unit.history?.record
-      : left(unit.history, {
-          machineId: origin.machineId,
-          atMs,
-          why: origin.why.type,
-          ...(origin.why.type === "failed" ? { attempt: attemptOf(unit) } : {}),
-        });
-  const task: PlaceTask = {
+  pass.do({
     type: "place",
     unit: unit.name,
     machineId: machine.id,
@@ -52,24 +47,39 @@ export function place(
     from: origin?.machineId,
     fromLost: origin?.isLost ?? false,
     absentAt: stops === undefined ? holders : holders.filter((id) => id !== stops),
-    history: arrived(before, { machine: machine.id, fromMs: atMs }),
+    history: historyOf(pass, { unit, machine, origin }),
     why,
-  };
-  if (bundle === undefined && move === undefined) {
-    pass.do(task);
-  } else {
-    pass.do({
-      ...task,
-      ...(bundle === undefined ? {} : { bundle }),
-      ...(move === undefined ? {} : { moveRevision: move.modRevision }),
-    });
-  }
+    bundle,
+    moveRevision: unit.move?.modRevision,
+  });
   const waits = displaced === undefined ? NO_REASONS : waitingForRoom(machine.id, displaced);
   const reasons = stops === undefined ? waits : unitReason({ type: "stopping", machineId: stops });
   pass.decideBlocked(unit, reasons);
 }
 
 const NO_REASONS: readonly BlockedReason[] = [];
+
+function historyOf(
+  pass: PlanPass,
+  of: {
+    readonly unit: UnitEntry;
+    readonly machine: MachineEntry;
+    readonly origin: Origin | undefined;
+  },
+): HistorySpec {
+  const { unit, machine, origin } = of;
+  if (origin === undefined && unit.history === undefined) return pass.firstStay(machine.id);
+  const before =
+    origin === undefined
+      ? unit.history?.record
+      : left(unit.history, {
+          machineId: origin.machineId,
+          atMs: pass.wallMs,
+          why: origin.why.type,
+          ...(origin.why.type === "failed" ? { attempt: attemptOf(unit) } : {}),
+        });
+  return arrived(before, { machine: machine.id, fromMs: pass.wallMs });
+}
 
 function placementOf(
   unit: UnitEntry,

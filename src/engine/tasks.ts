@@ -82,9 +82,9 @@ export interface PlaceTask {
   readonly absentAt: readonly string[];
   readonly history: HistorySpec;
   readonly why: TaskReason;
-  readonly bundle?: string;
+  readonly bundle: string | undefined;
   /** Mod revision of the move that an operator asked for: it is used up by this transaction. */
-  readonly moveRevision?: number;
+  readonly moveRevision: number | undefined;
 }
 
 export interface UnplaceTask {

@@ -51,6 +51,8 @@ async function unitAndTask(name: string, options: Partial<PlaceTask> = {}): Prom
     absentAt: [],
     history: { entries: [] },
     why: { type: "wanted" },
+    bundle: undefined,
+    moveRevision: undefined,
     ...options,
   };
 }

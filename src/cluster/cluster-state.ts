@@ -1,5 +1,6 @@
 import { type Dirty, newDirty } from "./dirty.ts";
 import {
+  assignmentOn,
   emptyMachine,
   emptyUnit,
   including,
@@ -15,6 +16,7 @@ import {
   machinesOf,
   noting,
   removeFrom,
+  setAssignment,
   setFollower,
   type UnitEntry,
   without,
@@ -308,16 +310,10 @@ export class ClusterState {
     dirty?.units.add(unit.name);
     if (!this.#note(unit, "assignment", value, dirty, machineId)) return undefined;
     const machine = this.#machine(machineId);
-    const before = unit.assignedTo.size === 0 ? undefined : machine.assignments.get(unit.name);
+    const before = assignmentOn(unit, machineId);
     const next = readable(value);
     this.#countHeld(unit, before?.record.manifest, next?.record.manifest);
-    if (next === undefined) {
-      machine.assignments.delete(unit.name);
-      unit.assignedTo = without(unit.assignedTo, machineId);
-    } else {
-      machine.assignments.set(unit.name, next);
-      unit.assignedTo = including(unit.assignedTo, machine);
-    }
+    setAssignment(unit, machine, next);
     const isOther = (before === undefined) !== (next === undefined);
     if (isOther && dirty !== undefined) markTied(unit, dirty);
     // A unit that is not global belongs where it is placed, and takes up that place already, unless this is another version of it.
@@ -451,7 +447,7 @@ export class ClusterState {
     if (unit.assignedTo.size === 0 && unit.statesOn.size === 0) return NOTHING_HELD;
     const held: (string | undefined)[] = [];
     for (const id of unit.assignedTo) {
-      held.push(this.#machines.get(id)?.assignments.get(unit.name)?.record.manifest);
+      held.push(assignmentOn(unit, id)?.record.manifest);
     }
     for (const id of unit.statesOn) {
       held.push(this.#machines.get(id)?.states.get(unit.name)?.record.manifest);

@@ -30,6 +30,11 @@ export interface UnitEntry {
   /** The units that say MachineOf= it; it need not exist itself. */
   readonly followers: ReadonlySet<string>;
   readonly assignedTo: ReadonlySet<string>;
+  /** Ask assignmentOn(). Of a unit assigned to several machines by machine; almost always there is one, which needs no map. */
+  readonly assignments:
+    | Versioned<AssignmentSpec>
+    | Map<string, Versioned<AssignmentSpec>>
+    | undefined;
   readonly statesOn: ReadonlySet<string>;
   /** Which of its records cannot be read. While there is one, the unit is left alone. */
   readonly unreadable: ReadonlySet<string>;
@@ -46,7 +51,6 @@ export interface MachineEntry {
   /** As the roster says it; undefined where nothing does. */
   readonly lastBootMs: number | undefined;
   readonly metadata: Metadata;
-  readonly assignments: ReadonlyMap<string, Versioned<AssignmentSpec>>;
   readonly states: ReadonlyMap<string, Versioned<StateSpec>>;
   /** Non-global units placed here, in no particular order. */
   readonly placed: readonly UnitEntry[];
@@ -116,6 +120,15 @@ export function isPlacedOn(unit: UnitEntry | undefined, machine: MachineEntry): 
   return unit?.placement?.record.machine === machine.id;
 }
 
+/** What the machine is told to do with the unit. */
+export function assignmentOn(
+  unit: UnitEntry | undefined,
+  machineId: string,
+): Versioned<AssignmentSpec> | undefined {
+  if (unit === undefined || !unit.assignedTo.has(machineId)) return undefined;
+  return unit.assignments instanceof Map ? unit.assignments.get(machineId) : unit.assignments;
+}
+
 /** Wherever it is placed, assigned or held. */
 export function machinesOf(unit: UnitEntry): ReadonlySet<string> {
   const placed = unit.placement?.record.machine;
@@ -164,6 +177,33 @@ export function without(set: Set<string>, machineId: string): Set<string> {
   return set;
 }
 
+/** Undefined: it is not assigned there any more. */
+export function setAssignment(
+  unit: MutableUnit,
+  machine: MutableMachine,
+  assignment: Versioned<AssignmentSpec> | undefined,
+): void {
+  const { id } = machine;
+  const before = unit.assignedTo;
+  const after = assignment === undefined ? without(before, id) : including(before, machine);
+  const { assignments } = unit;
+  if (assignment !== undefined && after.size === 1) {
+    unit.assignments = assignment;
+  } else if (assignment !== undefined) {
+    const several = assignments instanceof Map ? assignments : new Map<string, typeof assignment>();
+    if (assignments !== undefined && !(assignments instanceof Map)) {
+      for (const only of before) several.set(only, assignments);
+    }
+    unit.assignments = several.set(id, assignment);
+  } else if (assignments instanceof Map) {
+    assignments.delete(id);
+    if (assignments.size === 1) [unit.assignments] = assignments.values();
+  } else if (after.size === 0) {
+    unit.assignments = undefined;
+  }
+  unit.assignedTo = after;
+}
+
 /** The other unit says MachineOf= this one, or no longer does. */
 export function setFollower(unit: MutableUnit, follower: string, follows: boolean): void {
   if (!follows) {
@@ -204,6 +244,7 @@ export function emptyUnit(name: string): MutableUnit {
     move: undefined,
     followers: NOBODY,
     assignedTo: NOWHERE,
+    assignments: undefined,
     statesOn: NOWHERE,
     unreadable: NOTHING_UNREADABLE,
   };
@@ -218,7 +259,6 @@ export function emptyMachine(id: string): MutableMachine {
     rosterRevision: 0,
     lastBootMs: undefined,
     metadata: new Map(),
-    assignments: new Map(),
     states: new Map(),
     placed: [],
     occupants: new Map(),

@@ -244,7 +244,7 @@ function because(
 
 function belongsTo(unit: UnitEntry, machine: MachineEntry): boolean {
   return unit.unit?.record.global === true
-    ? machine.assignments.has(unit.name)
+    ? unit.assignedTo.has(machine.id)
     : isPlacedOn(unit, machine) && unit.placement?.record.identity === unit.unit?.createRevision;
 }
 

@@ -184,7 +184,7 @@ function isPeerThere(
   if (group?.has(peer) === true) return true;
   const entry = cluster.unit(peer);
   if (!isWanted(entry)) return false;
-  return entry.unit.record.global ? machine.assignments.has(peer) : isPlacedOn(entry, machine);
+  return entry.unit.record.global ? entry.assignedTo.has(machine.id) : isPlacedOn(entry, machine);
 }
 
 function whyNotBeside(
@@ -304,7 +304,7 @@ function whyLeaveFor(
 
 function belongs(unit: UnitEntry, machine: MachineEntry): boolean {
   return unit.unit?.record.global === true
-    ? machine.assignments.has(unit.name)
+    ? unit.assignedTo.has(machine.id)
     : isPlacedOn(unit, machine);
 }
 

@@ -2,6 +2,7 @@ import { NO_REQUIREMENTS } from "../units/requirements.ts";
 import { minus, NOTHING_RESERVED, plus, reserved } from "./capacity.ts";
 import type { Dirty } from "./dirty.ts";
 import {
+  assignmentOn,
   isNameTaken,
   isPlacedOn,
   type MachineEntry,
@@ -140,7 +141,7 @@ export class Occupancy {
 
   /** Undefined: it does not occupy the machine. The same object as before, unless something is different. */
   #neighbour(machine: MachineEntry, unit: UnitEntry): Neighbour | undefined {
-    const assignment = unit.assignedTo.size === 0 ? undefined : machine.assignments.get(unit.name);
+    const assignment = assignmentOn(unit, machine.id);
     const state = unit.statesOn.size === 0 ? undefined : machine.states.get(unit.name);
     const held = state === undefined || isNameTaken(state) ? undefined : state;
     if (assignment === undefined && held === undefined && !isPlacedOn(unit, machine)) {

@@ -1,5 +1,6 @@
 import type { ClusterState } from "./cluster-state.ts";
 import {
+  assignmentOn,
   compareAge,
   isPlacedOn,
   knownConstraints,
@@ -164,7 +165,7 @@ function groupsOn(cluster: ClusterState, machine: MachineEntry): readonly (reado
 
 /** Up, or loaded if that is all that is wanted. What is finished or has failed would only be started once more. */
 function isSettled(unit: UnitEntry, machine: MachineEntry): boolean {
-  const assignment = machine.assignments.get(unit.name)?.record;
+  const assignment = assignmentOn(unit, machine.id)?.record;
   const state = machine.states.get(unit.name)?.record;
   if (assignment === undefined || state === undefined || knownConstraints(unit) === undefined) {
     return false;
@@ -183,7 +184,7 @@ function weightOf(unit: UnitEntry): number {
 /** As if the move had been made; gives back what undoes it. */
 function assume(cluster: ClusterState, unit: string, { from, to }: RebalanceMove): () => void {
   const placement = cluster.unit(unit)?.placement;
-  const assignment = cluster.machine(from)?.assignments.get(unit);
+  const assignment = assignmentOn(cluster.unit(unit), from);
   const state = cluster.machine(from)?.states.get(unit);
   const put = (machineId: string, place: typeof placement, isThere: boolean) => {
     const of = <T>(value: Versioned<T> | undefined) => (isThere ? value : undefined);

@@ -64,5 +64,5 @@ export class WaitingRoom {
 }
 
 function isSettled(unit: UnitEntry, machine: MachineEntry): boolean {
-  return isPlacedOn(unit, machine) || machine.assignments.has(unit.name);
+  return isPlacedOn(unit, machine) || unit.assignedTo.has(machine.id);
 }

@@ -1,4 +1,4 @@
-import type { MachineEntry, UnitEntry } from "../cluster/entries.ts";
+import { assignmentOn, type MachineEntry, type UnitEntry } from "../cluster/entries.ts";
 import type { BlockedReason, StateSpec } from "../cluster/facts.ts";
 import { isDrainReason } from "../cluster/reason.ts";
 import { type StartResult, startResult } from "../cluster/start-result.ts";
@@ -39,7 +39,7 @@ export function standingDrainReasons(
 
 /** What has become of what the machine was told to do with the unit. */
 export function resultOn(unit: UnitEntry, machine: MachineEntry): StartResult {
-  const assignment = machine.assignments.get(unit.name)?.record;
+  const assignment = assignmentOn(unit, machine.id)?.record;
   const state = machine.states.get(unit.name)?.record;
   if (assignment === undefined || !isSame(state, unit)) return "pending";
   if (state.error !== undefined) return "failed";

@@ -17,7 +17,7 @@ export function settleGlobal(
   const roll = rollOf(pass, unit, machineIds);
   for (const id of machineIds ?? [...unit.assignedTo].sort()) {
     const machine = pass.cluster.machine(id);
-    if (machine?.assignments.has(unit.name)) settleOn(pass, { unit, machine, roll });
+    if (machine !== undefined && unit.assignedTo.has(id)) settleOn(pass, { unit, machine, roll });
   }
 }
 
@@ -56,7 +56,7 @@ export function scheduleGlobal(
   }
   for (const id of machineIds ?? pass.cluster.machineIds) {
     const machine = pass.cluster.machine(id);
-    if (machine === undefined || machine.assignments.has(unit.name)) continue;
+    if (machine === undefined || unit.assignedTo.has(machine.id)) continue;
     if (whyNot(pass.cluster, { unit, machine }) === undefined) syncAssignment(pass, unit, machine);
   }
   const reasons =

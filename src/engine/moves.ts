@@ -76,7 +76,7 @@ function isReserved(unit: UnitEntry, machine: MachineEntry | undefined): boolean
   return (
     machine !== undefined &&
     unit.placement?.record.moving !== undefined &&
-    !machine.assignments.has(unit.name) &&
+    !unit.assignedTo.has(machine.id) &&
     displacedBy(unit, machine).length === 0
   );
 }
@@ -139,7 +139,7 @@ export function isMovable(pass: PlanPass, unit: UnitEntry, machine: MachineEntry
     isGroupable(unit) &&
     knownConstraints(unit) !== undefined &&
     unit.placement?.record.moving === undefined &&
-    machine.assignments.has(unit.name) &&
+    unit.assignedTo.has(machine.id) &&
     !pass.isTouched(unit.name)
   );
 }
@@ -190,9 +190,9 @@ export function send(
 
 /** Followers that stay keep the global unit they are tied to. */
 function stopGlobals(pass: PlanPass, machine: MachineEntry): void {
-  for (const name of [...machine.assignments.keys()].sort()) {
+  for (const name of [...pass.cluster.globals].sort()) {
     const unit = pass.cluster.unit(name);
-    if (!isWanted(unit) || !unit.unit.record.global || unit.unreadable.size > 0) continue;
+    if (!isWanted(unit) || !unit.assignedTo.has(machine.id) || unit.unreadable.size > 0) continue;
     const followers = [...unit.followers];
     if (
       pass.isTouched(name) ||

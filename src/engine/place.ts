@@ -1,4 +1,9 @@
-import { isNameTaken, type MachineEntry, type UnitEntry } from "../cluster/entries.ts";
+import {
+  assignmentOn,
+  isNameTaken,
+  type MachineEntry,
+  type UnitEntry,
+} from "../cluster/entries.ts";
 import type {
   AssignmentSpec,
   BlockedReason,
@@ -118,7 +123,7 @@ export function unassign(
 
 /** Writes the assignment of a unit that is to be on the machine, if what stands there is not what is wanted. */
 export function syncAssignment(pass: PlanPass, unit: UnitEntry, machine: MachineEntry): void {
-  const current = machine.assignments.get(unit.name)?.record;
+  const current = assignmentOn(unit, machine.id)?.record;
   const wanted = assignmentOf(unit);
   if (current !== undefined && isSameAssignment(current, wanted)) return;
   pass.do({

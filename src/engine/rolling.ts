@@ -1,4 +1,5 @@
 import {
+  assignmentOn,
   isRolling,
   knownConstraints,
   type MachineEntry,
@@ -73,7 +74,7 @@ function areOutdated(pass: PlanPass, unit: UnitEntry, machineIds: Iterable<strin
 }
 
 function isOutdated(unit: UnitEntry, machine: MachineEntry): boolean {
-  const current = machine.assignments.get(unit.name)?.record;
+  const current = assignmentOn(unit, machine.id)?.record;
   return (
     current !== undefined &&
     current.identity === unit.unit?.createRevision &&
@@ -85,7 +86,7 @@ function isOutdated(unit: UnitEntry, machine: MachineEntry): boolean {
 
 /** It runs, or has ended well, as its assignment says. */
 function isServing(unit: UnitEntry, machine: MachineEntry): boolean {
-  const assignment = machine.assignments.get(unit.name)?.record;
+  const assignment = assignmentOn(unit, machine.id)?.record;
   const state = machine.states.get(unit.name)?.record;
   if (assignment === undefined || state === undefined) return false;
   if (state.identity !== assignment.identity || state.manifest !== assignment.manifest)

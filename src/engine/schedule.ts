@@ -208,7 +208,7 @@ function giveUp(
       pass.decideBlocked(unit, reasonsOf(unit));
       continue;
     }
-    if (machine.assignments.has(unit.name)) syncAssignment(pass, unit, machine);
+    if (unit.assignedTo.has(machine.id)) syncAssignment(pass, unit, machine);
     pass.decideBlocked(
       unit,
       origin.isLost ? unitReason({ type: "machine-lost", machineId: machine.id }) : reasonsOf(unit),

@@ -190,7 +190,7 @@ function whyPeerGone(
     if (entry !== undefined && entry.unreadable.size > 0) continue;
     if (!isWanted(entry)) return { type: "peer-not-wanted", peer };
     if (entry.unit.record.global) {
-      if (!machine.assignments.has(peer)) return { type: "peer-elsewhere", peer };
+      if (!entry.assignedTo.has(machine.id)) return { type: "peer-elsewhere", peer };
       continue;
     }
     const standing = standings.get(peer);
@@ -246,14 +246,14 @@ function keep(pass: PlanPass, unit: UnitEntry, machineId: string): void {
     }
     return;
   }
-  const displaced = machine.assignments.has(unit.name) ? undefined : displacedBy(unit, machine)[0];
+  const displaced = unit.assignedTo.has(machine.id) ? undefined : displacedBy(unit, machine)[0];
   if (displaced !== undefined) {
     pass.decideBlocked(unit, waitingForRoom(machineId, displaced));
     return;
   }
   // What moves is assigned with its group (moves.ts).
   const isComing = unit.placement?.record.moving !== undefined;
-  if ((status === "present" && !isComing) || machine.assignments.has(unit.name)) {
+  if ((status === "present" && !isComing) || unit.assignedTo.has(machine.id)) {
     syncAssignment(pass, unit, machine);
   }
   const why = pass.losses.held.get(machineId);

@@ -1,5 +1,5 @@
 import type { ClusterState } from "../cluster/cluster-state.ts";
-import { isPresent, type MachineEntry } from "../cluster/entries.ts";
+import { assignmentOn, isPresent, type MachineEntry } from "../cluster/entries.ts";
 
 export interface SwitchingOn {
   /** The leader's own machine and process. */
@@ -32,7 +32,7 @@ export function switchingOnUntilMs(cluster: ClusterState, options: SwitchingOn):
     lastBootMs !== undefined && Math.abs(now.wallMs - lastBootMs) < bootGraceMs;
   const { lastBootMs } = self;
   if (lastBootMs === undefined || !hasJustBooted(self)) return Number.NEGATIVE_INFINITY;
-  if (absent.every((machine) => wasSeenSince(machine, self.rosterRevision)))
+  if (absent.every((machine) => wasSeenSince(cluster, machine, self.rosterRevision)))
     return Number.NEGATIVE_INFINITY;
   const isSomebodyOlder = machines.some((machine) => isPresent(machine) && !hasJustBooted(machine));
   const forMs = isSomebodyOlder ? (self.presence.record.ttlMs ?? 0) : bootGraceMs;
@@ -40,7 +40,13 @@ export function switchingOnUntilMs(cluster: ClusterState, options: SwitchingOn):
 }
 
 /** It has come, or was given a unit, after that revision. */
-function wasSeenSince({ rosterRevision, assignments }: MachineEntry, revision: number): boolean {
+function wasSeenSince(
+  cluster: ClusterState,
+  { id, rosterRevision, occupants }: MachineEntry,
+  revision: number,
+): boolean {
   if (rosterRevision > revision) return true;
-  return [...assignments.values()].some(({ createRevision }) => createRevision > revision);
+  return [...occupants.keys()].some(
+    (name) => (assignmentOn(cluster.unit(name), id)?.createRevision ?? 0) > revision,
+  );
 }

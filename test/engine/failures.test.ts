@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { assignmentOn } from "../../src/cluster/entries.ts";
 import { Fixture, summary } from "./fixture.ts";
 
 const UNIT = "a.service";
@@ -135,7 +136,7 @@ describe("plan() of a changed global unit", () => {
   function updated(f: Fixture): string[] {
     const manifest = f.cluster.unit(UNIT)?.unit?.record.manifest;
     return f.assignedTo(UNIT).filter((id) => {
-      const assignment = f.cluster.machine(id)?.assignments.get(UNIT);
+      const assignment = assignmentOn(f.cluster.unit(UNIT), id);
       return assignment?.record.manifest === manifest;
     });
   }

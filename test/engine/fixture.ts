@@ -1,5 +1,6 @@
 import { ClusterState, everything } from "../../src/cluster/cluster-state.ts";
 import { type Dirty, newDirty } from "../../src/cluster/dirty.ts";
+import { assignmentOn } from "../../src/cluster/entries.ts";
 import type {
   BlockedSpec,
   ClusterFact,
@@ -138,7 +139,7 @@ export class Fixture {
   /** The machine has done what it was told, with `result` if that is not to run. */
   started(machineId: string, unit: string, result: "up" | "finished" | "failed" = "up"): void {
     const { identity, manifest, target, restarts } =
-      this.cluster.machine(machineId)?.assignments.get(unit)?.record ?? {};
+      assignmentOn(this.cluster.unit(unit), machineId)?.record ?? {};
     const active = { up: "active", finished: "inactive", failed: "failed" }[result];
     this.state(machineId, unit, {
       ...(identity === undefined ? {} : { identity }),
@@ -159,10 +160,13 @@ export class Fixture {
     for (const id of this.cluster.machineIds) {
       const machine = this.cluster.machine(id);
       if (machine?.presence === undefined || machine.presence.record.leaving) continue;
+      const assigned = (name: string) => assignmentOn(this.cluster.unit(name), id)?.record;
       for (const name of [...machine.states.keys()]) {
-        if (!machine.assignments.has(name)) this.stopped(id, name);
+        if (assigned(name) === undefined) this.stopped(id, name);
       }
-      for (const [name, { record }] of [...machine.assignments]) {
+      for (const name of [...machine.occupants.keys()]) {
+        const record = assigned(name);
+        if (record === undefined) continue;
         const state = machine.states.get(name)?.record;
         const isSame = state?.identity === record.identity && state.manifest === record.manifest;
         const isDone =

@@ -299,7 +299,10 @@ describe("what fleet would have on each machine", () => {
     return Object.fromEntries(
       f.cluster.machineIds.map((id) => [
         id,
-        [...(f.cluster.machine(id)?.assignments.keys() ?? [])].sort(),
+        [...f.cluster.units.values()]
+          .filter(({ assignedTo }) => assignedTo.has(id))
+          .map(({ name }) => name)
+          .sort(),
       ]),
     );
   }

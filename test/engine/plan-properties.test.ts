@@ -3,7 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { everything } from "../../src/cluster/cluster-state.ts";
 import { newDirty } from "../../src/cluster/dirty.ts";
-import { isNameTaken, isPlacedOn, isWanted } from "../../src/cluster/entries.ts";
+import { assignmentOn, isNameTaken, isPlacedOn, isWanted } from "../../src/cluster/entries.ts";
 import type { MachineSpec } from "../../src/cluster/facts.ts";
 import { readRequirements } from "../../src/cluster/read-requirements.ts";
 import { conflicts } from "../../src/cluster/relations.ts";
@@ -289,7 +289,8 @@ function assertRequirements(f: Fixture, name: string): void {
   const { requirements } = entry.constraints.constraints;
   for (const other of machine.occupants.values()) {
     const isStopping =
-      !isPlacedOn(f.cluster.unit(other.name), machine) && !machine.assignments.has(other.name);
+      !isPlacedOn(f.cluster.unit(other.name), machine) &&
+      assignmentOn(f.cluster.unit(other.name), machine.id) === undefined;
     if (isStopping) continue;
     assert.ok(!conflicts(entry.self, other), `${name} beside ${other.name}`);
   }

@@ -200,7 +200,8 @@ export class ClusterState {
         : this.#manifests.constraints(unit.unit.record.manifest, unit.name);
     const after = knownConstraints(unit);
     if (before !== after) {
-      unit.self = makeNeighbour(unit.name, after === undefined ? [] : [after]);
+      const all = unit.constraints?.type === "known" ? unit.constraints.all : [];
+      unit.self = makeNeighbour(unit.name, all);
       this.#setPeers(unit.name, before, after);
     }
     this.#ties.refreshWaiting(unit, before);

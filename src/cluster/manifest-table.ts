@@ -6,7 +6,12 @@ import { type Constraints, makeConstraints } from "./relations.ts";
 
 /** What a unit's [X-Fleet] section asks for, or why it is not known. `unreadable`: leave the unit alone. */
 export type ReadConstraints =
-  | { readonly type: "known"; readonly constraints: Constraints }
+  | {
+      readonly type: "known";
+      readonly constraints: Constraints;
+      /** The same: what a neighbour has of a unit of which there is one version. */
+      readonly all: readonly [Constraints];
+    }
   | { readonly type: "problem"; readonly reason: UnitReason }
   | { readonly type: "unreadable" };
 
@@ -20,10 +25,7 @@ export interface UnusedManifest {
 
 const MISSING: ReadConstraints = { type: "problem", reason: { type: "manifest-missing" } };
 const UNREADABLE: ReadConstraints = { type: "unreadable" };
-const UNCONSTRAINED: ReadConstraints = {
-  type: "known",
-  constraints: makeConstraints(NO_REQUIREMENTS),
-};
+const UNCONSTRAINED = known(makeConstraints(NO_REQUIREMENTS));
 
 interface ManifestEntry {
   readonly manifest: string;
@@ -114,9 +116,7 @@ export class ManifestTable {
   #parse(unit: string, manifest: Manifest): ReadConstraints {
     try {
       const requirements = this.#read(unit, manifest);
-      return isUnconstrained(requirements)
-        ? UNCONSTRAINED
-        : { type: "known", constraints: makeConstraints(requirements) };
+      return isUnconstrained(requirements) ? UNCONSTRAINED : known(makeConstraints(requirements));
     } catch (error) {
       if (!(error instanceof Error) || error.name === "AssertionError") throw error;
       return { type: "problem", reason: { type: "manifest-invalid", detail: error.message } };
@@ -145,6 +145,10 @@ export class ManifestTable {
 }
 
 const NOBODY: readonly string[] = [];
+
+function known(constraints: Constraints): ReadConstraints {
+  return { type: "known", constraints, all: [constraints] };
+}
 
 function userOf({ users }: ManifestEntry, unit: string): User | undefined {
   if (users instanceof Map) return users.get(unit);

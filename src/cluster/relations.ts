@@ -92,7 +92,7 @@ export function speaks({ initials }: Neighbour): boolean {
   return initials !== 0;
 }
 
-/** Those on the machine that name the unit, or that it names; whichever of the two says so, all others have nothing to do with it. */
+/** Others on the machine that name the unit, or that it names; whichever of the two says so, all others have nothing to do with it. */
 export function relatedOn(
   machine: {
     readonly occupants: ReadonlyMap<string, Neighbour>;
@@ -103,13 +103,13 @@ export function relatedOn(
 ): readonly Neighbour[] {
   let found: Neighbour[] | undefined;
   for (const other of machine.guarded) {
-    if (!mentions(other, unit.name)) continue;
+    if (other === unit || !mentions(other, unit.name)) continue;
     found ??= [];
     found.push(other);
   }
   if (!speaks(unit)) return found ?? NO_NEIGHBOURS;
   for (const name of machine.occupants.keys()) {
-    if (!mentions(unit, name)) continue;
+    if (name === unit.name || !mentions(unit, name)) continue;
     const other = machine.occupants.get(name);
     if (other === undefined || mentions(other, unit.name)) continue;
     found ??= [];

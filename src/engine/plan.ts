@@ -65,48 +65,51 @@ interface Round {
   readonly globalsOn: ReadonlyMap<string, ReadonlySet<string>>;
 }
 
-/** What is to be placed: a global unit, or units that go together. */
-interface Scheduled extends Homeless {
-  readonly oldest: UnitEntry;
-}
-
 /**
  * First everything that has to go, then everything that needs a place, each oldest first: by the oldest of a group, not by the member that
  * happened to be dirty.
  */
 function runRound(pass: PlanPass): void {
   const { units, globalsOn } = takeQueue(pass);
-  const schedule: Scheduled[] = [];
-  for (const group of groupsOf(pass, units)) {
-    const [oldest] = group;
+  const { heads, tied } = groupsOf(pass, units);
+  /** By the oldest of those that go together, unless that is a new unit alone, as almost all are. */
+  const homeless = new Map<UnitEntry, Homeless>();
+  const schedule: UnitEntry[] = [];
+  for (const oldest of heads) {
     if (!isWanted(oldest)) {
       withdraw(pass, oldest, { type: "not-wanted" });
-    } else if (oldest.unit.record.global) {
+      continue;
+    }
+    if (oldest.unit.record.global) {
       settleGlobal(pass, oldest, globalsOn.get(oldest.name));
-      schedule.push({ units: group, oldest, standings: NO_STANDINGS });
-    } else if (isNew(group)) {
-      schedule.push({ units: group, oldest, standings: NO_STANDINGS });
-    } else {
-      const standings = settleGroup(pass, group);
-      receiveGroup(pass, group, standings);
-      for (const homeless of splitGroups(pass.cluster, homelessOf(standings))) {
-        schedule.push({ units: homeless, oldest: homeless[0] ?? oldest, standings });
-      }
+      schedule.push(oldest);
+      continue;
+    }
+    const group = tied.get(oldest) ?? [oldest];
+    if (isNew(group)) {
+      schedule.push(oldest);
+      if (group.length > 1) homeless.set(oldest, { units: group, standings: NO_STANDINGS });
+      continue;
+    }
+    const standings = settleGroup(pass, group);
+    receiveGroup(pass, group, standings);
+    for (const together of splitGroups(pass.cluster, homelessOf(standings))) {
+      const [first = oldest] = together;
+      schedule.push(first);
+      homeless.set(first, { units: together, standings });
     }
   }
-  schedule.sort((a, b) => compareAge(a.oldest, b.oldest));
-  for (const homeless of schedule) {
-    const { oldest } = homeless;
+  for (const oldest of schedule.sort(compareAge)) {
     if (oldest.unit?.record.global === true) {
       scheduleGlobal(pass, oldest, globalsOn.get(oldest.name));
     } else {
-      scheduleGroup(pass, homeless);
+      scheduleGroup(pass, homeless.get(oldest) ?? { units: [oldest], standings: NO_STANDINGS });
     }
   }
 }
 
 /** Nothing is to be settled before they are placed: so it is with almost all units that are. */
-function isNew(group: Group): boolean {
+function isNew(group: readonly UnitEntry[]): boolean {
   for (const unit of group) {
     const isNowhere = unit.placement === undefined && unit.assignedTo.size === 0;
     if (!isNowhere || unit.constraints?.type !== "known") return false;
@@ -119,26 +122,32 @@ function isNew(group: Group): boolean {
 
 const NO_STANDINGS: Standings = new Map();
 
-/** Units that go together, oldest first. */
-type Group = readonly [UnitEntry, ...UnitEntry[]];
+interface Groups {
+  /** The oldest unit of each, the oldest first. */
+  readonly heads: readonly UnitEntry[];
+  /** Members, oldest first, by the oldest; of groups that have more than one. */
+  readonly tied: ReadonlyMap<UnitEntry, readonly UnitEntry[]>;
+}
 
-/** The oldest first. */
-function groupsOf(pass: PlanPass, units: readonly UnitEntry[]): readonly Group[] {
-  const groups: Group[] = [];
+function groupsOf(pass: PlanPass, units: readonly UnitEntry[]): Groups {
+  const heads: UnitEntry[] = [];
+  const tied = new Map<UnitEntry, readonly UnitEntry[]>();
   const grouped = new Set<UnitEntry>();
   for (const unit of units) {
     if (isAlone(unit) || !isGroupable(unit)) {
-      groups.push([unit]);
+      heads.push(unit);
       continue;
     }
     if (grouped.has(unit)) continue;
-    const [oldest = unit, ...rest] = groupOf(pass.cluster, unit);
-    const group: Group = [oldest, ...rest];
+    const group = groupOf(pass.cluster, unit);
     for (const member of group) grouped.add(member);
     // Half of a group that was acted on is not a base to decide on: its writes come first.
-    if (!group.some(({ name }) => pass.isTouched(name))) groups.push(group);
+    if (group.some(({ name }) => pass.isTouched(name))) continue;
+    const [oldest = unit] = group;
+    heads.push(oldest);
+    if (group.length > 1) tied.set(oldest, group);
   }
-  return groups.sort(([a], [b]) => compareAge(a, b));
+  return { heads: heads.sort(compareAge), tied };
 }
 
 function takeQueue(pass: PlanPass): Round {

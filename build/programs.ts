@@ -2,6 +2,7 @@ import { execFileSync } from "node:child_process";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { build } from "esbuild";
+import { thinCodeCache } from "./code-cache.ts";
 import { embedEtcdProtocol } from "./etcd-protocol.ts";
 
 const PROJECT = join(import.meta.dirname, "..");
@@ -104,5 +105,6 @@ export function makeExecutable(
   // The same flags as at run time: V8 refuses a code cache that was made under others.
   execFileSync(process.execPath, [...nodeFlags, `--build-sea=${config}`], { stdio: "inherit" });
   rmSync(config);
+  if (snapshot) thinCodeCache(output);
   return output;
 }

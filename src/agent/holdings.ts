@@ -4,6 +4,7 @@ import { fencingOf } from "../units/fencing.ts";
 import { effectiveHash, type Manifest, manifestHash } from "../units/manifest.ts";
 import type { Fencing } from "../units/requirements.ts";
 import { scanUnitFile } from "../units/unit-file.ts";
+import type { StartOutcome } from "../units/unit-state.ts";
 import { type UpdateWay, updateWay } from "../units/update-way.ts";
 import type { RecordFolder } from "./host.ts";
 import type { CurrentUnit, StartRecord } from "./reconcile.ts";
@@ -48,6 +49,8 @@ export class Holdings {
   readonly #files = new Map<string, HeldFile>();
   readonly #starts = new Map<string, StartRecord>();
   readonly #statuses = new Map<string, UnitStatus>();
+  /** Units whose start has ended, while what is known of them is from before. */
+  readonly #ending = new Set<string>();
   /** Writes of one unit's start record, one after the other. */
   readonly #writes = new Map<string, Promise<unknown>>();
 
@@ -141,6 +144,22 @@ export class Holdings {
       await this.#records.write(`${STARTED}/${unit}`, JSON.stringify(record));
       this.#starts.set(unit, record);
     });
+  }
+
+  /** How a start ended, and what has become of the unit. */
+  async endStart(unit: string, record: StartRecord): Promise<void> {
+    this.#ending.add(unit);
+    try {
+      await this.setStart(unit, record);
+      await this.refreshUnit(unit);
+    } finally {
+      this.#ending.delete(unit);
+    }
+  }
+
+  /** How the start ended, for others: an end beside a status from before would say that the unit is over already. */
+  outcome(unit: string): StartOutcome | undefined {
+    return this.#ending.has(unit) ? "pending" : this.#starts.get(unit)?.outcome;
   }
 
   /** Remembers of a start that is not confirmed yet that it came about, if the unit runs. */

@@ -130,8 +130,7 @@ export class JobTasks {
     await holdings.setStart(unit, { ...record, outcome: "pending", sinceBeforeMs: before.sinceMs });
     this.#options.onState(unit);
     const outcome = await systemd.start(unit, signal);
-    await holdings.setStart(unit, { ...record, outcome, sinceBeforeMs: before.sinceMs });
-    await holdings.refreshUnit(unit);
+    await holdings.endStart(unit, { ...record, outcome, sinceBeforeMs: before.sinceMs });
     this.#options.onState(unit);
     logger.info("task-done", { ...task, outcome });
     if (outcome === "dependency" || outcome === "canceled" || outcome === "timeout") {

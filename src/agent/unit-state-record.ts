@@ -31,6 +31,7 @@ export function unitStateRecord(unit: string, sources: StateSources): StateRecor
       ? assignment.identity
       : undefined;
   const identity = start?.identity ?? loadedFor;
+  const outcome = holdings.outcome(unit);
   return withError({
     ...(identity === undefined ? {} : { identity }),
     manifest: file?.manifest ?? "",
@@ -43,7 +44,9 @@ export function unitStateRecord(unit: string, sources: StateSources): StateRecor
     result: status.result,
     mainPid: status.mainPid,
     sinceMs: status.sinceMs,
-    ...(start === undefined ? {} : { start: { restarts: start.restarts, outcome: start.outcome } }),
+    ...(start === undefined || outcome === undefined
+      ? {}
+      : { start: { restarts: start.restarts, outcome } }),
   });
 }
 

@@ -120,6 +120,7 @@ test("drain moves 20 units, each interrupted once and only for its own stop and 
   assert.equal(
     drained.stdout.match(/^Unit .* moved from .* to .*, down for (at most )?[0-9.]+ s$/gm)?.length,
     20,
+    drained.stdout,
   );
   assert.match(drained.stdout, /pin\.service stays: MachineID= keeps it/);
   assert.match(drained.stdout, /once\.service stays: it has finished/);

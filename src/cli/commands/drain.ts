@@ -14,8 +14,11 @@ export const drain: CommandRun = async (context, args, options) => {
   const machine = await findMachine(context, args[0] ?? "");
   const legend = await fetchLegend(context);
   const machineId = machine.id;
-  await context.client.changeOperator(machineId, { cordoned: true, draining: true });
   const where = legend(machineId);
+  // Nothing comes any more, and what is there is seen as it was before the first of it goes.
+  await context.client.changeOperator(machineId, { cordoned: true });
+  const all = options.block === false ? [] : await context.client.units();
+  await context.client.changeOperator(machineId, { draining: true });
   if (options.block === false) {
     const message = `Triggered machine ${where} drain`;
     context.tell({ machine: machineId, outcome: "triggered", message });
@@ -26,7 +29,7 @@ export const drain: CommandRun = async (context, args, options) => {
     context.tell({ machine: machineId, outcome: "failed", message });
     return EXIT_FAILED;
   }
-  const units = (await context.client.units()).filter((unit) => concerns(unit, machineId));
+  const units = all.filter((unit) => concerns(unit, machineId));
   if (!context.json) context.out(`Draining machine ${where}: ${countText(units)}`);
   return await wait(context, { machineId, units, legend, options });
 };

@@ -16,24 +16,75 @@ const RESULT_INTERFACES: Readonly<Record<string, string>> = {
   swap: "Swap",
 };
 
+export interface StatusReaderOptions {
+  readonly manager: Manager;
+  readonly isHeld: (unit: string) => boolean;
+}
+
+interface Asked {
+  readonly units: readonly string[];
+  readonly answer: (statuses: readonly UnitStatus[]) => void;
+  readonly fail: (error: unknown) => void;
+}
+
+/** Reads what systemd says of units, one list after the other: what is asked for while one is read shares the next. */
+export class StatusReader {
+  readonly #options: StatusReaderOptions;
+  #next: Asked[] = [];
+  #isReading = false;
+
+  constructor(options: StatusReaderOptions) {
+    this.#options = options;
+  }
+
+  /** In the order asked. */
+  async read(units: readonly string[], signal?: AbortSignal): Promise<readonly UnitStatus[]> {
+    signal?.throwIfAborted();
+    const { promise, resolve, reject } = Promise.withResolvers<readonly UnitStatus[]>();
+    this.#next.push({ units, answer: resolve, fail: reject });
+    if (!this.#isReading) void this.#run();
+    const statuses = await promise;
+    signal?.throwIfAborted();
+    return statuses;
+  }
+
+  async #run(): Promise<void> {
+    this.#isReading = true;
+    while (this.#next.length > 0) {
+      const together = this.#next;
+      this.#next = [];
+      try {
+        const units = new Set(together.flatMap(({ units }) => units));
+        const statuses = await readStatuses([...units], this.#options);
+        const byName = new Map(statuses.map((status) => [status.unit, status]));
+        for (const { units, answer } of together)
+          answer(units.map((unit) => byName.get(unit) ?? unknownStatus(unit)));
+      } catch (error) {
+        for (const { fail } of together) fail(error);
+      }
+    }
+    this.#isReading = false;
+  }
+}
+
+/** Of a held unit that systemd has not in memory. */
+export function forgottenStatus(unit: string): UnitStatus {
+  return { ...unknownStatus(unit, ""), result: resultOwner(unit) === undefined ? "" : "success" };
+}
+
 /**
- * A list for all units and two or three properties each, which is a quarter of what reading all properties of a unit takes. Units that are not
+ * A list for all units and one to three properties each, which is a quarter of what reading all properties of a unit takes. Units that are not
  * ours are looked up first: asking for a name loads it, and systemd is not to load what nobody put there. Of an inactive unit nothing is read
  * that systemd has forgotten again: each property would load it anew.
  */
-export async function readStatuses(
-  manager: Manager,
+async function readStatuses(
   units: readonly string[],
-  options: {
-    readonly isHeld: (unit: string) => boolean;
-    readonly signal?: AbortSignal | undefined;
-  },
+  { manager, isHeld }: StatusReaderOptions,
 ): Promise<readonly UnitStatus[]> {
-  const { isHeld, signal } = options;
   const known = await Promise.all(
     units.map(async (unit) => {
       if (validateUnitName(unit) !== undefined) return false;
-      return isHeld(unit) || (await manager.loadedPath(unit, signal)) !== undefined;
+      return isHeld(unit) || (await manager.loadedPath(unit)) !== undefined;
     }),
   );
   const asked = units.filter((_, index) => known[index]);
@@ -41,7 +92,7 @@ export async function readStatuses(
   for (let at = 0; at < asked.length; at += NAMES_PER_CALL) {
     const names = asked.slice(at, at + NAMES_PER_CALL);
     // By place: an alias is listed under the unit's first name.
-    const rows = await manager.listByNames(names, signal);
+    const rows = await manager.listByNames(names);
     for (const [index, row] of rows.entries()) listed.set(names[index] ?? row.name, row);
   }
   return await Promise.all(
@@ -51,27 +102,27 @@ export async function readStatuses(
       const { load, active, sub, hasJob } = row;
       if (load === "not-found") return { ...unknownStatus(unit), active, sub, hasJob };
       if (active === "inactive" && !hasJob) {
-        const isForgotten = (await manager.loadedPath(unit, signal)) === undefined;
-        const result = resultOwner(row.name) === undefined ? "" : "success";
-        if (isForgotten) return { ...unknownStatus(unit), load, active, sub, result };
+        const isForgotten = (await manager.loadedPath(unit)) === undefined;
+        if (isForgotten) return { ...forgottenStatus(row.name), unit, load, active, sub };
       }
-      return await readDetails(manager, unit, row, signal);
+      return await readDetails(manager, unit, row);
     }),
   );
 }
 
-async function readDetails(
-  manager: Manager,
-  unit: string,
-  row: ListedUnit,
-  signal: AbortSignal | undefined,
-): Promise<UnitStatus> {
+async function readDetails(manager: Manager, unit: string, row: ListedUnit): Promise<UnitStatus> {
   const owner = resultOwner(row.name);
-  const options = { about: unit, signal };
+  const options = { about: unit };
   const hasPid = owner === SERVICE && row.active !== "inactive" && row.active !== "failed";
+  // A start sets a service's result to success, and anything else makes it leave the active state.
+  const hasSucceeded = owner === SERVICE && row.active === "active";
+  const readResult = async () => {
+    if (owner === undefined) return "";
+    return hasSucceeded ? "success" : await manager.text(row.path, owner, "Result", options);
+  };
   const [since, result, mainPid] = await Promise.all([
     manager.property(row.path, UNIT_INTERFACE, sinceProperty(row.active), options),
-    owner === undefined ? "" : manager.text(row.path, owner, "Result", options),
+    readResult(),
     hasPid ? manager.property(row.path, owner, "MainPID", options) : 0,
   ]);
   return {

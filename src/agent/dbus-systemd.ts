@@ -18,7 +18,7 @@ import {
 } from "./dbus-manager.ts";
 import { unitOfCgroup, unitPath } from "./dbus-names.ts";
 import type { SignalHeader } from "./dbus-signal-filter.ts";
-import { readStatuses } from "./dbus-status.ts";
+import { forgottenStatus, StatusReader } from "./dbus-status.ts";
 import { UnitFiles } from "./dbus-unit-files.ts";
 import { UnitJobs } from "./dbus-unit-jobs.ts";
 import { onDisk, UnitWriter } from "./dbus-unit-writer.ts";
@@ -77,6 +77,7 @@ class DbusSystemd implements Systemd {
   readonly #jobs: Jobs;
   readonly #connection: DbusConnection;
   readonly #manager: Manager;
+  readonly #statuses: StatusReader;
   readonly #events: SystemdEvents;
   readonly #writer: UnitWriter;
   readonly #unitJobs: UnitJobs;
@@ -123,9 +124,10 @@ class DbusSystemd implements Systemd {
     this.#connection = connection;
     this.#paths = parts.paths;
     this.#manager = manager;
+    this.#statuses = new StatusReader({ manager, isHeld: (unit) => files.isHeld(unit) });
     this.#events = new SystemdEvents({
       clock,
-      read: (units) => this.#readStatuses(units.filter((unit) => this.#paths.has(unitPath(unit)))),
+      read: (units) => this.#statuses.read(units.filter((unit) => this.#paths.has(unitPath(unit)))),
     });
     this.#writer = new UnitWriter({ manager, files, wallMs: () => clock.wallMs() });
     this.#unitJobs = new UnitJobs({ manager, connection, jobs, files, clock });
@@ -209,14 +211,13 @@ class DbusSystemd implements Systemd {
   }
 
   status(units: readonly string[], signal?: AbortSignal): Promise<readonly UnitStatus[]> {
-    return this.#events.readFor(units, () => this.#readStatuses(units, signal));
+    return this.#events.readFor(units, () => this.#statuses.read(units, signal));
   }
 
-  #readStatuses(units: readonly string[], signal?: AbortSignal): Promise<readonly UnitStatus[]> {
-    return readStatuses(this.#manager, units, {
-      isHeld: (unit) => this.#files.isHeld(unit),
-      signal,
-    });
+  async glance(unit: string, signal?: AbortSignal): Promise<UnitStatus> {
+    const isLoaded = (await this.#manager.loadedPath(unit, signal)) !== undefined;
+    const [status] = isLoaded ? await this.status([unit], signal) : [];
+    return status ?? forgottenStatus(unit);
   }
 
   events(signal: AbortSignal): AsyncIterable<SystemdEvent> {

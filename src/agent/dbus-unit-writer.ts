@@ -17,6 +17,8 @@ interface Changes {
   /** Something systemd may have read differently before. */
   readonly changed: boolean;
   readonly linksChanged: boolean;
+  /** There was no such unit of ours before. */
+  readonly isNew: boolean;
 }
 
 interface Written extends Changes {
@@ -157,11 +159,12 @@ export class UnitWriter {
     // Takes the unit's link along, which put() makes again.
     if (wasInstalled && changed) linksChanged = await manager.disable(unit, signal);
     if (changed) put(held);
-    if (!text.installs) return { changed, linksChanged };
+    const isNew = before === undefined;
+    if (!text.installs) return { changed, linksChanged, isNew };
     try {
       this.#touch();
       const links = await manager.enable(unit, signal);
-      return { changed, linksChanged: linksChanged || links.length > 0 };
+      return { changed, linksChanged: linksChanged || links.length > 0, isNew };
     } catch (error) {
       await manager.disable(unit).catch(() => false);
       if (before === undefined) onDisk(() => files.remove(unit));
@@ -175,14 +178,16 @@ export class UnitWriter {
 
   /**
    * What systemd had in memory before the write is stale if anything changed: it compares times of files itself, and takes two writes within one
-   * tick of the clock for one. What it has loaded since is the new file, but for a race that its comparison does see.
+   * tick of the clock for one. What it has loaded since is the new file, but for a race that its comparison does see; of a new unit there is
+   * nothing old to load.
    */
   async #isStale(
     unit: string,
-    { changed, linksChanged, wasInMemory }: Written,
+    { changed, linksChanged, isNew, wasInMemory }: Written,
     signal: AbortSignal | undefined,
   ): Promise<boolean> {
     if (linksChanged || this.#owesReload) return true;
+    if (isNew && !wasInMemory) return false;
     const { manager } = this.#options;
     const path = await manager.loadedPath(unit, signal);
     if (path === undefined) return false;

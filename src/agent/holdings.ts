@@ -83,6 +83,16 @@ export class Holdings {
     if (status !== undefined) this.#statuses.set(unit, status);
   }
 
+  /** Asks systemd anew, which is not made to load the unit for it. */
+  async glance(unit: string, signal?: AbortSignal): Promise<UnitStatus> {
+    const status = await this.#systemd.glance(unit, signal);
+    // What systemd has forgotten again loaded as it did before.
+    const load = status.load || (this.#statuses.get(unit)?.load ?? "");
+    const seen = { ...status, load };
+    if (load !== "") this.#statuses.set(unit, seen);
+    return seen;
+  }
+
   /** Every unit with a file or a start record, sorted. */
   units(): readonly string[] {
     return [...new Set([...this.#files.keys(), ...this.#starts.keys()])].sort();

@@ -1,4 +1,4 @@
-import { FleetError } from "../runtime/errors.ts";
+import { FleetError, isFleetError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { Holdings } from "./holdings.ts";
 import type { Lanes } from "./lanes.ts";
@@ -50,7 +50,7 @@ export class JobTasks {
           task: "start",
           slot: true,
           signal,
-          work: () => this.#start(task, desired, signal),
+          work: (giveSlot) => this.#start(task, desired, { signal, giveSlot }),
         });
         return;
       }
@@ -91,7 +91,7 @@ export class JobTasks {
       await holdings.setStart(task.unit, { ...start, stopping: true });
     await systemd.stop(task.unit, signal);
     await holdings.clearStart(task.unit);
-    await holdings.refreshUnit(task.unit);
+    await holdings.glance(task.unit, signal);
     logger.info("task-done", task);
     this.#options.onState(task.unit);
   }
@@ -111,7 +111,11 @@ export class JobTasks {
     this.#options.onState(unit);
   }
 
-  async #start(task: AgentTask, desired: DesiredUnit, signal: AbortSignal): Promise<void> {
+  async #start(
+    task: AgentTask,
+    desired: DesiredUnit,
+    { signal, giveSlot }: { readonly signal: AbortSignal; readonly giveSlot: () => void },
+  ): Promise<void> {
     const { systemd, holdings, logger, fence, isStillWanted } = this.#options;
     const { unit } = desired;
     const file = holdings.file(unit);
@@ -119,8 +123,7 @@ export class JobTasks {
     if (file === undefined || !isStillWanted(desired)) return;
     if (file.fencing !== undefined) await fence.cover(unit, file.fencing, signal);
     // Asked anew: with an older state, a unit that moved before it was started would pass for one that was.
-    await holdings.refreshUnit(unit);
-    const before = holdings.status(unit);
+    const before = await holdings.glance(unit, signal);
     if (before.active === "failed") await systemd.resetFailed(unit, signal);
     const record = {
       identity: desired.identity,
@@ -129,7 +132,12 @@ export class JobTasks {
     };
     await holdings.setStart(unit, { ...record, outcome: "pending", sinceBeforeMs: before.sinceMs });
     this.#options.onState(unit);
-    const outcome = await systemd.start(unit, signal);
+    const outcome = await systemd.start(unit, signal).catch(async (error: unknown) => {
+      // Why it was refused shows in how it loads.
+      if (isFleetError(error, "systemd-refused")) await holdings.refreshUnit(unit);
+      throw error;
+    });
+    giveSlot();
     await holdings.endStart(unit, { ...record, outcome, sinceBeforeMs: before.sinceMs });
     this.#options.onState(unit);
     logger.info("task-done", { ...task, outcome });

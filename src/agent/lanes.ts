@@ -81,15 +81,16 @@ export class Lanes {
     task: string;
     slot: boolean;
     signal: AbortSignal;
-    work: () => Promise<void>;
+    /** May give its place away before it ends. */
+    work: (giveSlot: () => void) => Promise<void>;
   }): void {
     const { unit, task, signal } = options;
     this.#busy.add(unit);
     const runToEnd = async () => {
-      let giveSlot: (() => void) | undefined;
+      let giveSlot = () => {};
       try {
         if (options.slot) giveSlot = await this.#takeSlot();
-        if (!signal.aborted) await options.work();
+        if (!signal.aborted) await options.work(giveSlot);
         this.#failures.delete(unit);
       } catch (error) {
         if (signal.aborted) return;
@@ -99,7 +100,7 @@ export class Lanes {
         }
         this.fail(unit, task, error);
       } finally {
-        giveSlot?.();
+        giveSlot();
         this.#busy.delete(unit);
         this.#options.onEnd(unit);
       }

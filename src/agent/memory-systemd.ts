@@ -136,6 +136,11 @@ export class MemorySystemd implements Systemd {
     return units.map((unit) => this.#machine.status(unit) ?? unknownStatus(unit));
   }
 
+  async glance(unit: string, signal?: AbortSignal): Promise<UnitStatus> {
+    const [status] = await this.status([unit], signal);
+    return status ?? unknownStatus(unit, "");
+  }
+
   events(signal: AbortSignal): AsyncIterable<SystemdEvent> {
     return this.#events.subscribe(signal);
   }

@@ -10,7 +10,7 @@ const PACE_MAX_MS = 5_000;
 /** Units at a slow pace are read at the same moments: one call, and one write of their states, for all of them. */
 const SLOW_PACE_MS = 1_000;
 /** Whoever has asked for a job hears its end, and reads the unit then: until this has passed nobody else needs to. */
-const JOB_MS = 100;
+const JOB_MS = 300;
 /** A restless unit that has come to rest is read then, whatever its pace. */
 const REST_MS = 1_500;
 /** After so long a rest it is like one that never was restless. */

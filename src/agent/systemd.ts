@@ -73,6 +73,12 @@ export interface Systemd {
   status(units: readonly string[], signal?: AbortSignal): Promise<readonly UnitStatus[]>;
 
   /**
+   * As `status` of one held unit, but systemd is not made to load it: one that it has not in memory is inactive, and `load` is empty. Costs a
+   * fraction where that is so.
+   */
+  glance(unit: string, signal?: AbortSignal): Promise<UnitStatus>;
+
+  /**
    * What happens from now on, until `signal` aborts. State changes of held units carry the new status; several quick ones may be told as
    * the last. `resync` means that something may have been missed (bus or systemd restarted): read `status` again.
    */

@@ -104,6 +104,9 @@ describe("D-Bus adapter", () => {
     const unknown = Array.from({ length: 200 }, (_, index) => `unknown-${index}.service`);
     await systemd.status(unknown);
     assert.equal(await loaded(), count);
+    await install(systemd, heldUnit("unasked.service"));
+    await systemd.glance("unasked.service");
+    assert.equal(await loaded(), count);
   });
 
   it("finishes on open what a crash has left half done", async () => {

@@ -11,6 +11,29 @@ import {
 } from "./systemd-contract-fixture.ts";
 
 export function checkStatus(check: Check): void {
+  check("glance() tells what status() does of a unit that has run", async (fixture) => {
+    const { systemd } = fixture;
+    const failing = unitText({ type: "oneshot", exitCode: 1 });
+    await install(systemd, heldUnit("a.service"), heldUnit("failing.service", failing));
+    const untouched = await systemd.glance("a.service");
+    assert.deepEqual(untouched, {
+      unit: "a.service",
+      load: untouched.load,
+      active: "inactive",
+      sub: "dead",
+      result: "success",
+      mainPid: 0,
+      sinceMs: 0,
+      hasJob: false,
+    });
+    for (const unit of ["a.service", "failing.service"]) {
+      await settled(fixture, systemd.start(unit));
+      assert.deepEqual(await systemd.glance(unit), await statusOf(systemd, unit));
+    }
+    await settled(fixture, systemd.stop("a.service"));
+    assert.equal((await systemd.glance("a.service")).active, "inactive");
+  });
+
   check(
     "status() answers in the order asked, also for what systemd does not know",
     async (fixture) => {

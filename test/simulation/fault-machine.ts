@@ -97,6 +97,10 @@ export class FaultSystemd implements Systemd {
     return await this.#gate.ask(() => this.#inner.fallen());
   }
 
+  async glance(unit: string, signal?: AbortSignal) {
+    return await this.#gate.ask(() => this.#inner.glance(unit, signal));
+  }
+
   async forgetFallen() {
     await this.#gate.effect(() => this.#inner.forgetFallen());
   }

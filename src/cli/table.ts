@@ -1,4 +1,5 @@
 const TAB_WIDTH = 8;
+const SURROGATE = /[\ud800-\udfff]/;
 
 export interface Column<Row> {
   /** As in `--fields`; the header is its upper case. */
@@ -42,6 +43,7 @@ function tabs(textWidth: number, columnWidth: number): string {
   return "\t".repeat(Math.ceil((columnWidth - textWidth) / TAB_WIDTH));
 }
 
+/** In code points; only a text with surrogates has fewer of them than code units. */
 function widthOf(text: string): number {
-  return [...text].length;
+  return SURROGATE.test(text) ? [...text].length : text.length;
 }

@@ -34,6 +34,13 @@ test("renderTable() gives a cell of exactly eight characters a tab of its own", 
   );
 });
 
+test("renderTable() counts a letter of two code units as one", () => {
+  assert.equal(
+    renderTable(COLUMNS, [["🚀🚀🚀🚀", "é", "x"]], { legend: false }),
+    "🚀🚀🚀🚀\té\tx\n",
+  );
+});
+
 test("renderTable() colours cells without moving columns", () => {
   const style = (text: string, field: string) =>
     field === "active" ? `\u001b[31m${text}\u001b[39m` : text;

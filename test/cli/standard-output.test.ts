@@ -36,7 +36,7 @@ test("all of a long output goes into a pipe that somebody else made non-blocking
   const directory = mkdtempSync(join(tmpdir(), "fleet-output-"));
   const pipe = join(directory, "pipe");
   try {
-    execFileSync("mkfifo", [pipe]);
+    execFileSync("sh", ["-c", `mkfifo "$0"`, pipe]);
     const end = openSync(pipe, constants.O_RDWR | constants.O_NONBLOCK);
     const reader = spawn("cat", [pipe], { stdio: ["ignore", "pipe", "inherit"] });
     // Node would make a standard output blocking again.

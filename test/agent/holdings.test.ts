@@ -22,7 +22,10 @@ class SlowSystemd extends MemorySystemd {
 test("the end of a start is not told beside a status from before it", async () => {
   const random = new SeededRandom(1);
   const systemd = new SlowSystemd(new MemoryMachine({ clock: new VirtualClock() }));
-  const holdings = new Holdings({ systemd, records: new MemoryHost({ machineId: "m1", random }).volatile });
+  const holdings = new Holdings({
+    systemd,
+    records: new MemoryHost({ machineId: "m1", random }).volatile,
+  });
   const manifest = { content: "[Service]\nExecStart=/bin/sleep infinity\n", dropIns: [] };
   await systemd.write([{ unit: UNIT, manifest }]);
   await holdings.load();

@@ -178,7 +178,7 @@ export class ClusterState {
     dirty: Dirty | undefined,
   ): FactValue<UnitSpec> {
     const before = unit.unit;
-    dirty?.units.add(unit.name);
+    markOwn(unit, dirty);
     if (!this.#note(unit, "unit", value, dirty)) return undefined;
     const next = readable(value);
     this.#countOwn(unit, next?.record.manifest);
@@ -279,7 +279,7 @@ export class ClusterState {
     dirty: Dirty | undefined,
   ): FactValue<PlacementSpec> {
     const replaced = unit.placement;
-    dirty?.units.add(unit.name);
+    markOwn(unit, dirty);
     if (!this.#note(unit, "placement", value, dirty)) return undefined;
     const before = replaced?.record.machine;
     unit.placement = readable(value);
@@ -308,7 +308,7 @@ export class ClusterState {
     value: FactValue<AssignmentSpec>,
     dirty: Dirty | undefined,
   ): FactValue<AssignmentSpec> {
-    dirty?.units.add(unit.name);
+    markOwn(unit, dirty);
     if (!this.#note(unit, "assignment", value, dirty, machineId)) return undefined;
     const machine = this.#machine(machineId);
     const before = assignmentOn(unit, machineId);
@@ -355,12 +355,12 @@ export class ClusterState {
       (before === undefined) !== (next === undefined) ||
       isNameTaken(before) !== isNameTaken(next)
     ) {
-      dirty?.units.add(unit.name);
+      markOwn(unit, dirty);
       // A group leaves a machine when the last of its members has stopped there.
       if (dirty !== undefined) markTied(unit, dirty);
       this.#occupancyChanged(machine, unit, { dirty, belongs: false });
     } else if (this.#isHeeded(unit, machineId) && isOtherStart(before, next)) {
-      dirty?.units.add(unit.name);
+      markOwn(unit, dirty);
     }
     this.#tidyUnit(unit);
     return before;
@@ -386,12 +386,12 @@ export class ClusterState {
     unit.blocked = readable(value);
     const is = unit.blocked !== undefined;
     if (was && !is) {
-      dirty?.units.add(unit.name);
+      markOwn(unit, dirty);
       this.#blocked.delete(unit.name);
     } else if (is && !was) {
       this.#blocked.add(unit.name);
       // What was not heeded until now may have changed.
-      if (isRolling(unit)) dirty?.units.add(unit.name);
+      if (isRolling(unit)) markOwn(unit, dirty);
     }
     this.#ties.refreshWaiting(unit, knownConstraints(unit));
     this.#tidyUnit(unit);
@@ -416,7 +416,7 @@ export class ClusterState {
   ): FactValue<MoveSpec> {
     const before = unit.move;
     if (this.#note(unit, "move", value, dirty)) unit.move = readable(value);
-    if (unit.move !== undefined) dirty?.units.add(unit.name);
+    if (unit.move !== undefined) markOwn(unit, dirty);
     this.#tidyUnit(unit);
     return before;
   }
@@ -481,7 +481,7 @@ export class ClusterState {
     const before = unit.unreadable;
     const key = machineId === undefined ? kind : `${kind} ${machineId}`;
     unit.unreadable = noting(before, key, isUnreadable);
-    if (unit.unreadable !== before) dirty?.units.add(unit.name);
+    if (unit.unreadable !== before) markOwn(unit, dirty);
     return !isUnreadable;
   }
 
@@ -530,6 +530,10 @@ export function everything(cluster: ClusterState): Dirty {
   const dirty = newDirty();
   for (const name of cluster.units.keys()) dirty.units.add(name);
   return dirty;
+}
+
+function markOwn({ name }: UnitEntry, dirty: Dirty | undefined): void {
+  if (dirty !== undefined && dirty.acting !== name) dirty.units.add(name);
 }
 
 /** An assignment of this manifest, or none. */

@@ -2,6 +2,8 @@
 export interface Dirty {
   readonly units: Set<string>;
   readonly machines: Set<string>;
+  /** What happens to this unit itself is known. */
+  acting?: string | undefined;
 }
 
 export interface ReadonlyDirty {

@@ -50,6 +50,8 @@ export interface MachineEntry {
   readonly rosterRevision: number;
   /** As the roster says it; undefined where nothing does. */
   readonly lastBootMs: number | undefined;
+  /** Its place among the machines that take new units, in order of id; undefined: the index does not have it. */
+  readonly slot: number | undefined;
   readonly metadata: Metadata;
   readonly states: ReadonlyMap<string, Versioned<StateSpec>>;
   /** Non-global units placed here, in no particular order. */
@@ -258,6 +260,7 @@ export function emptyMachine(id: string): MutableMachine {
     inRoster: false,
     rosterRevision: 0,
     lastBootMs: undefined,
+    slot: undefined,
     metadata: new Map(),
     states: new Map(),
     placed: [],

@@ -2,12 +2,10 @@ import assert from "node:assert/strict";
 import type { MachineEntry } from "./entries.ts";
 import { compareText } from "./facts.ts";
 
-/** A machine with the load it is indexed by. */
+/** A machine that has a slot, with the load it is indexed by. */
 export interface LoadedMachine {
   readonly machine: MachineEntry;
   readonly load: number;
-  /** Its place among all machines, which are in order of id. */
-  readonly slot: number;
 }
 
 /** Whether the machine is the one that was looked for. */
@@ -43,7 +41,9 @@ export class LoadIndex {
   }
 
   /** The machine must not be there. */
-  add({ load, slot }: LoadedMachine): void {
+  add(entry: LoadedMachine): void {
+    const { load } = entry;
+    const slot = slotOf(entry);
     const at = this.#bucketAt(load);
     let bucket = this.#buckets[at];
     if (bucket?.load !== load) {
@@ -55,7 +55,9 @@ export class LoadIndex {
   }
 
   /** The machine has to be there, with this load. */
-  remove({ load, slot, machine }: LoadedMachine): void {
+  remove(entry: LoadedMachine): void {
+    const { load, machine } = entry;
+    const slot = slotOf(entry);
     const at = this.#bucketAt(load);
     const bucket = this.#buckets[at];
     const bit = 1 << (slot & 31);
@@ -104,6 +106,10 @@ export class LoadIndex {
   }
 }
 
+function slotOf({ machine }: LoadedMachine): number {
+  return machine.slot ?? 0;
+}
+
 function wordAt({ bits }: Bucket, slot: number): number {
   return bits[slot >>> 5] ?? 0;
 }
@@ -146,7 +152,7 @@ export function findInAll(
 }
 
 function compareLoad(left: LoadedMachine, right: LoadedMachine): number {
-  return left.load - right.load || left.slot - right.slot;
+  return left.load - right.load || slotOf(left) - slotOf(right);
 }
 
 /** Where `text` is, or belongs, in a sorted array. */

@@ -1,4 +1,4 @@
-import { isOpen, type MachineEntry, removeFrom } from "./entries.ts";
+import { isOpen, type MutableMachine, removeFrom } from "./entries.ts";
 import { compareText } from "./facts.ts";
 import { type LoadedMachine, LoadIndex } from "./load-index.ts";
 import type { Metadata } from "./machine.ts";
@@ -18,7 +18,6 @@ const TABLES_MAX = 16;
  * passed over as a whole. A combination of keys is indexed when it is first asked for.
  */
 export class OpenMachines {
-  readonly #machines = new Map<MachineEntry, OpenMachine>();
   /** By id. Who has gone leaves the slot empty until others come. */
   readonly #slots: (OpenMachine | undefined)[] = [];
   readonly byLoad = new LoadIndex(this.#slots);
@@ -26,10 +25,10 @@ export class OpenMachines {
   #asked = 0;
 
   /** Takes over of these machines whether they take units, their load and their metadata. */
-  update(machines: readonly MachineEntry[]): void {
+  update(machines: readonly MutableMachine[]): void {
     const added: OpenMachine[] = [];
     for (const machine of machines) {
-      const known = this.#machines.get(machine);
+      const known = machine.slot === undefined ? undefined : this.#slots[machine.slot];
       const isSame = known !== undefined && isOpen(machine) && known.metadata === machine.metadata;
       if (isSame) {
         this.#setLoad(known);
@@ -38,7 +37,7 @@ export class OpenMachines {
       if (known !== undefined) this.#remove(known);
       if (!isOpen(machine)) continue;
       const { metadata, load } = machine;
-      added.push({ machine, metadata, load, slot: 0, classes: [] });
+      added.push({ machine, metadata, load, classes: [] });
     }
     if (added.length > 0) this.#add(added);
   }
@@ -54,22 +53,21 @@ export class OpenMachines {
   }
 
   #remove(open: OpenMachine): void {
-    this.#machines.delete(open.machine);
-    this.#slots[open.slot] = undefined;
     this.byLoad.remove(open);
     for (const { byLoad } of open.classes) byLoad.remove(open);
     for (const table of this.#tables.values()) table.tidy(open);
+    if (open.machine.slot !== undefined) this.#slots[open.machine.slot] = undefined;
+    open.machine.slot = undefined;
   }
 
   /** Others come to have other slots by that, so that everything is indexed anew. Machines seldom come. */
   #add(added: readonly OpenMachine[]): void {
-    for (const open of added) this.#machines.set(open.machine, open);
-    const all = [...this.#machines.values()];
+    const all = [...this.#present(), ...added];
     all.sort((a, b) => compareText(a.machine.id, b.machine.id));
     this.#slots.length = 0;
     this.byLoad.clear();
     for (const open of all) {
-      open.slot = this.#slots.length;
+      open.machine.slot = this.#slots.length;
       this.#slots.push(open);
       open.classes.length = 0;
     }
@@ -93,7 +91,7 @@ export class OpenMachines {
   #makeTable(name: string, keys: readonly string[]): ClassTable {
     if (this.#tables.size >= TABLES_MAX) this.#dropTable();
     const table = new ClassTable(keys, this.#slots);
-    table.fill(this.#machines.values());
+    table.fill(this.#present());
     this.#tables.set(name, table);
     return table;
   }
@@ -103,14 +101,18 @@ export class OpenMachines {
     const [oldest] = [...this.#tables].sort(([, a], [, b]) => a.askedLast - b.askedLast);
     if (oldest === undefined) return;
     this.#tables.delete(oldest[0]);
-    for (const open of this.#machines.values()) oldest[1].remove(open);
+    for (const open of this.#present()) oldest[1].remove(open);
+  }
+
+  #present(): readonly OpenMachine[] {
+    return this.#slots.filter((open) => open !== undefined);
   }
 }
 
 interface OpenMachine extends LoadedMachine {
+  readonly machine: MutableMachine;
   readonly metadata: Metadata;
   load: number;
-  slot: number;
   /** Its class in every table. */
   readonly classes: MachineClass[];
 }

@@ -36,7 +36,7 @@ export class PlanPass {
   #queue: Dirty;
   readonly #touched = new Set<string>();
   readonly #blocked = new Map<string, readonly BlockedReason[]>();
-  readonly #firstStays = new Map<string, HistorySpec>();
+  readonly #firstStays = new Map<MachineEntry, HistorySpec>();
 
   constructor(options: { cluster: ClusterState; dirty: Dirty; losses: Losses; wallMs: number }) {
     this.#queue = options.dirty;
@@ -61,9 +61,12 @@ export class PlanPass {
   do(task: UnitTask): void {
     this.tasks.push(task);
     this.#touched.add(task.unit);
-    for (const fact of unitEffects(task)) this.#assumptions.assume(fact, this.#queue);
     // The unit itself is looked at again when the write is seen. Until then it counts only for what is drained (noteMove).
-    if (this.cluster.moves.draining.size === 0) this.#queue.units.delete(task.unit);
+    const isDone = this.cluster.moves.draining.size === 0;
+    if (isDone) this.#queue.acting = task.unit;
+    for (const fact of unitEffects(task)) this.#assumptions.assume(fact, this.#queue);
+    if (isDone) this.#queue.units.delete(task.unit);
+    this.#queue.acting = undefined;
   }
 
   /** Whether the unit was acted on in this pass. */
@@ -85,11 +88,11 @@ export class PlanPass {
   }
 
   /** The history of a unit whose first machine this is: the same for all that are placed there by this pass. */
-  firstStay(machineId: string): HistorySpec {
-    let history = this.#firstStays.get(machineId);
+  firstStay(machine: MachineEntry): HistorySpec {
+    let history = this.#firstStays.get(machine);
     if (history === undefined) {
-      history = arrived(undefined, { machine: machineId, fromMs: this.wallMs });
-      this.#firstStays.set(machineId, history);
+      history = arrived(undefined, { machine: machine.id, fromMs: this.wallMs });
+      this.#firstStays.set(machine, history);
     }
     return history;
   }

@@ -73,7 +73,7 @@ function historyOf(
   },
 ): HistorySpec {
   const { unit, machine, origin } = of;
-  if (origin === undefined && unit.history === undefined) return pass.firstStay(machine.id);
+  if (origin === undefined && unit.history === undefined) return pass.firstStay(machine);
   const before =
     origin === undefined
       ? unit.history?.record

@@ -40,7 +40,7 @@ function main(run: PlanRun): PlanFigures {
   const requirements = new Map(generated.requirements);
   const coldMs = cpuMs();
   const planned = new PlannedCluster(requirements);
-  planned.apply(generated.facts);
+  planned.load(generated.facts);
   const tasks = planned.planAll();
   const figures = { coldMs: cpuMs() - coldMs, rssMb: process.resourceUsage().maxRSS / 1024 };
   planned.write(tasks);

@@ -21,6 +21,11 @@ export class PlannedCluster {
     return this.#revision;
   }
 
+  /** As a leader reads everything that is there: what each fact concerns is not asked. */
+  load(facts: Iterable<ClusterFact>): void {
+    for (const fact of facts) this.state.apply(fact);
+  }
+
   apply(facts: Iterable<ClusterFact>): void {
     for (const fact of facts) this.state.apply(fact, this.#dirty);
   }

@@ -1,5 +1,4 @@
 import { ClusterState } from "../cluster/cluster-state.ts";
-import { newDirty } from "../cluster/dirty.ts";
 import { readRequirements } from "../cluster/read-requirements.ts";
 import { itemFact, type OnUnreadable } from "./cluster-facts.ts";
 import type { Keys } from "./keys.ts";
@@ -10,7 +9,6 @@ const SLICE = 2_000;
 /** A cluster state that is filled with the registry's items as they are read; others have their turn meanwhile. */
 export class ClusterSnapshot {
   readonly cluster = new ClusterState(readRequirements);
-  readonly #dirty = newDirty();
   readonly #keys: Keys;
   readonly #onUnreadable: OnUnreadable;
 
@@ -22,7 +20,7 @@ export class ClusterSnapshot {
   async add(items: readonly KeyValue[]): Promise<void> {
     for (const [index, item] of items.entries()) {
       const fact = itemFact(this.#keys, item, this.#onUnreadable);
-      if (fact !== undefined) this.cluster.apply(fact, this.#dirty);
+      if (fact !== undefined) this.cluster.apply(fact);
       if (index % SLICE === SLICE - 1) await nextTurn();
     }
   }

@@ -11,9 +11,9 @@ import { startResult } from "../cluster/start-result.ts";
 import type { MoveOnFailure } from "../units/requirements.ts";
 import { attemptOf } from "./attempt.ts";
 import { unitReason } from "./blocked.ts";
+import { countReasons } from "./give-up.ts";
 import { isMovable, send } from "./moves.ts";
 import type { PlanPass } from "./pass.ts";
-import { countReasons } from "./schedule.ts";
 
 /**
  * OnFailure=move: a unit that systemd has given up goes to a machine where it has not failed of late, with all that are tied to it. What counts is in

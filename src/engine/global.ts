@@ -1,10 +1,10 @@
 import type { MachineEntry, UnitEntry } from "../cluster/entries.ts";
 import { whyLeave, whyNot } from "../cluster/feasibility.ts";
 import { unitReason } from "./blocked.ts";
+import { countReasons } from "./give-up.ts";
 import type { PlanPass } from "./pass.ts";
 import { syncAssignment, unassign, unplace } from "./place.ts";
 import { isHeldBack, type Roll, rollOf } from "./rolling.ts";
-import { countReasons } from "./schedule.ts";
 
 /** Takes a global unit from machines it must not be on and keeps the other assignments current. */
 export function settleGlobal(

@@ -6,9 +6,10 @@ import { groupOf, isAlone, isGroupable, peersOf, splitGroups } from "../cluster/
 import { BLOCKED_INTERVAL_MS, blockedTask } from "./blocked.ts";
 import { noteFailure, runFailures } from "./failures.ts";
 import { scheduleGlobal, settleGlobal } from "./global.ts";
+import type { Homeless } from "./homeless.ts";
 import { noteMove, receiveGroup, runMoves } from "./moves.ts";
 import { type Losses, PlanPass } from "./pass.ts";
-import { type Homeless, scheduleGroup } from "./schedule.ts";
+import { scheduleGroup } from "./schedule.ts";
 import { homelessOf, type Standings, settleGroup, withdraw } from "./settle.ts";
 import type { EngineTask } from "./tasks.ts";
 

@@ -1,22 +1,14 @@
 import { isNameTaken, isPresent, type MachineEntry, type UnitEntry } from "../cluster/entries.ts";
-import { type BlockedReason, compareText } from "../cluster/facts.ts";
-import { displacedBy, whyNot, whyNotTogether } from "../cluster/feasibility.ts";
-import { isAlone, peersOf, whyNotTogetherOn } from "../cluster/groups.ts";
+import { compareText } from "../cluster/facts.ts";
+import { displacedBy, whyNot } from "../cluster/feasibility.ts";
+import { isAlone, peersOf } from "../cluster/groups.ts";
 import { bestMachine } from "../cluster/ranking.ts";
-import type { MachineReason } from "../cluster/reason.ts";
-import { ReasonCounter, unitReason } from "./blocked.ts";
+import { areApart, giveUpEverywhere, giveUpStopping } from "./give-up.ts";
+import { type Homeless, isMove, originOf, type Tied } from "./homeless.ts";
 import type { PlanPass } from "./pass.ts";
-import { mayHold, type Origin, place, syncAssignment, unplace } from "./place.ts";
+import { mayHold, place } from "./place.ts";
 import type { Standings } from "./settle.ts";
 import type { TaskReason } from "./tasks.ts";
-
-/** Units that have no place and have to get one together, oldest first. */
-export interface Homeless {
-  readonly units: readonly UnitEntry[];
-  readonly standings: Standings;
-  /** The only machine that counts, if an operator has chosen one. */
-  readonly to?: string | undefined;
-}
 
 /** Comparisons, and operations, of one transaction that moves a group: a little below what a store takes (128). */
 const BUNDLE_MAX = 124;
@@ -26,25 +18,35 @@ const OPERATIONS_PER_MOVE = 4;
 export function scheduleGroup(pass: PlanPass, homeless: Homeless): void {
   const { units } = homeless;
   const group = units.length > 1 ? new Set(units.map(({ name }) => name)) : undefined;
-  const apart = group === undefined ? [] : units.map((unit) => whyNotTogether(unit, units));
-  if (apart.some((reason) => reason !== undefined)) {
-    giveUp(pass, homeless, (unit) => unitReason(togetherReason(units, apart, unit)));
-    return;
-  }
+  if (group !== undefined && areApart(pass, homeless)) return;
   const occupied = occupiedMachines(pass, homeless);
   if (occupied.length > 0) {
-    const machine = occupied.length === 1 ? occupied[0] : undefined;
-    if (machine !== undefined && fits(pass, { units, group, machine, isAdoption: true })) {
-      placeAll(pass, homeless, { machine, why: { type: "held-there" } });
-    } else {
-      giveUp(pass, homeless, (unit) => stoppingReason(unit, occupied));
-    }
+    adopt(pass, { homeless, group, occupied });
     return;
   }
   const tied = tiedMachines(pass, homeless);
   const machine = pickMachine(pass, { homeless, group, tied });
   if (machine !== undefined) placeAll(pass, homeless, { machine, why: WANTED });
-  else giveUp(pass, homeless, (unit) => machineReasons(pass, { unit, units, tied }));
+  else giveUpEverywhere(pass, homeless, tied);
+}
+
+/** Units that are held somewhere stay there if they can, or have to stop first. */
+function adopt(
+  pass: PlanPass,
+  options: {
+    readonly homeless: Homeless;
+    readonly group: ReadonlySet<string> | undefined;
+    readonly occupied: readonly MachineEntry[];
+  },
+): void {
+  const { homeless, group, occupied } = options;
+  const { units } = homeless;
+  const machine = occupied.length === 1 ? occupied[0] : undefined;
+  if (machine !== undefined && fits(pass, { units, group, machine, isAdoption: true })) {
+    placeAll(pass, homeless, { machine, why: { type: "held-there" } });
+  } else {
+    giveUpStopping(pass, homeless, occupied);
+  }
 }
 
 const WANTED: TaskReason = { type: "wanted" };
@@ -111,12 +113,6 @@ function occupiedMachines(pass: PlanPass, { units, standings }: Homeless): reado
 
 const NO_MACHINES: readonly MachineEntry[] = [];
 
-interface Tied {
-  readonly machineIds: readonly string[];
-  /** The unit outside the group because of which only these machines count. */
-  readonly because: string;
-}
-
 /** Where the units have to go because units that stay are there: to their peers, or else to their followers. */
 function tiedMachines(pass: PlanPass, { units, standings }: Homeless): Tied | undefined {
   if (units.every(isAlone)) return undefined;
@@ -174,113 +170,4 @@ export function placeAll(
     const bundle = `${first} ${bundles}`;
     place(pass, { unit, machine, origin, why: origin?.why ?? why, bundle });
   }
-}
-
-function isMove({ units, standings }: Homeless): boolean {
-  return units.some((unit) => originOf(unit, standings)?.moving !== undefined);
-}
-
-function originOf(unit: UnitEntry, standings: Standings): Origin | undefined {
-  if (standings.size === 0) return undefined;
-  const standing = standings.get(unit.name);
-  return standing?.type === "homeless" ? standing.origin : undefined;
-}
-
-/** No machine for them now. Who has a machine keeps it, so that the unit goes on when that returns. */
-function giveUp(
-  pass: PlanPass,
-  { units, standings }: Homeless,
-  reasonsOf: (unit: UnitEntry) => readonly BlockedReason[],
-): void {
-  for (const unit of units) {
-    const origin = originOf(unit, standings);
-    if (origin?.moving !== undefined) {
-      if (origin.why.type === "draining") stayOn(pass, unit, origin.machineId, reasonsOf(unit));
-      continue;
-    }
-    const machine = origin === undefined ? undefined : pass.cluster.machine(origin.machineId);
-    if (origin === undefined || machine === undefined) {
-      pass.decideBlocked(unit, reasonsOf(unit));
-      continue;
-    }
-    if (origin.isLost && !machine.inRoster) {
-      unplace(pass, unit, { type: "forgotten" });
-      pass.decideBlocked(unit, reasonsOf(unit));
-      continue;
-    }
-    if (unit.assignedTo.has(machine.id)) syncAssignment(pass, unit, machine);
-    pass.decideBlocked(
-      unit,
-      origin.isLost ? unitReason({ type: "machine-lost", machineId: machine.id }) : reasonsOf(unit),
-    );
-  }
-}
-
-/** It runs on where it is, and leaves as soon as another machine takes it. */
-function stayOn(
-  pass: PlanPass,
-  unit: UnitEntry,
-  machineId: string,
-  reasons: readonly BlockedReason[],
-): void {
-  // That its own machine is drained goes without saying.
-  const others = reasons.filter(
-    ({ reason, machines }) => reason.type !== "draining" || machines > 1,
-  );
-  pass.decideBlocked(unit, [...unitReason({ type: "drain-stuck", machineId }), ...others]);
-}
-
-function togetherReason(
-  units: readonly UnitEntry[],
-  apart: readonly (MachineReason | undefined)[],
-  unit: UnitEntry,
-): MachineReason {
-  const own = apart[units.indexOf(unit)];
-  if (own !== undefined) return own;
-  const index = apart.findIndex((reason) => reason !== undefined);
-  const because = apart[index] ?? { type: "away" };
-  return { type: "group-member", unit: units[index]?.name ?? "", because };
-}
-
-function stoppingReason(
-  unit: UnitEntry,
-  occupied: readonly MachineEntry[],
-): readonly BlockedReason[] {
-  const own = occupied.find(({ id }) => unit.statesOn.has(id) || unit.assignedTo.has(id));
-  const machineId = (own ?? occupied[0])?.id ?? "";
-  return unitReason({ type: "stopping", machineId });
-}
-
-function machineReasons(
-  pass: PlanPass,
-  options: {
-    readonly unit: UnitEntry;
-    readonly units: readonly UnitEntry[];
-    readonly tied: Tied | undefined;
-  },
-): readonly BlockedReason[] {
-  const { unit, units, tied } = options;
-  return countReasons(pass, (machine) => {
-    const why = whyNotTogetherOn(pass.cluster, { unit, units, machine });
-    if (why !== undefined || tied === undefined) return why;
-    return { type: "peer-elsewhere", peer: tied.because };
-  });
-}
-
-/** The reasons of every known machine, counted. */
-export function countReasons(
-  pass: PlanPass,
-  reasonAt: (machine: MachineEntry) => MachineReason | undefined,
-): readonly BlockedReason[] {
-  const counter = new ReasonCounter();
-  let anyPresent = false;
-  for (const id of pass.cluster.machineIds) {
-    const machine = pass.cluster.machine(id);
-    if (machine === undefined || !(isPresent(machine) || machine.inRoster)) continue;
-    anyPresent ||= isPresent(machine);
-    const reason = reasonAt(machine);
-    if (reason !== undefined) counter.add(id, reason);
-  }
-  const reasons = counter.reasons();
-  return anyPresent && reasons.length > 0 ? reasons : unitReason({ type: "no-machines" });
 }

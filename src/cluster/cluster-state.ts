@@ -1,25 +1,12 @@
 import { type Dirty, newDirty } from "./dirty.ts";
 import {
   assignmentOn,
-  emptyMachine,
-  emptyUnit,
-  including,
-  isEmptyMachine,
-  isEmptyUnit,
-  isNameTaken,
   isPlacedOn,
   isRolling,
   knownConstraints,
   type MachineEntry,
-  type MutableMachine,
-  type MutableUnit,
   machinesOf,
-  noting,
-  removeFrom,
-  setAssignment,
-  setFollower,
   type UnitEntry,
-  without,
 } from "./entries.ts";
 import type {
   AssignmentSpec,
@@ -38,9 +25,24 @@ import type {
 } from "./facts.ts";
 import type { InstanceIndex } from "./instances.ts";
 import { position } from "./load-index.ts";
-import { isMachineNamed } from "./machine.ts";
+import { isMachineNamed, isSamePresence } from "./machine.ts";
 import { ManifestTable, type RequirementsReader, type UnusedManifest } from "./manifest-table.ts";
-import { isOtherStart, MoveIndex } from "./move-index.ts";
+import { ManifestUse } from "./manifest-use.ts";
+import { isOtherHold, isOtherStart, MoveIndex } from "./move-index.ts";
+import {
+  emptyMachine,
+  emptyUnit,
+  including,
+  isEmptyMachine,
+  isEmptyUnit,
+  type MutableMachine,
+  type MutableUnit,
+  noting,
+  removeFrom,
+  setAssignment,
+  setFollower,
+  without,
+} from "./mutable-entries.ts";
 import { Occupancy } from "./occupancy.ts";
 import type { OpenMachines } from "./open-machines.ts";
 import { type Constraints, makeNeighbour } from "./relations.ts";
@@ -63,10 +65,12 @@ export class ClusterState {
   readonly #ties = new TieIndex();
   readonly #moves = new MoveIndex();
   readonly #manifests: ManifestTable;
+  readonly #manifestUse: ManifestUse;
   readonly #occupancy: Occupancy;
 
   constructor(readRequirements: RequirementsReader) {
     this.#manifests = new ManifestTable(readRequirements);
+    this.#manifestUse = new ManifestUse(this.#manifests, this.#machines);
     this.#occupancy = new Occupancy({
       machines: this.#machines,
       manifests: this.#manifests,
@@ -181,7 +185,7 @@ export class ClusterState {
     markOwn(unit, dirty);
     if (!this.#note(unit, "unit", value, dirty)) return undefined;
     const next = readable(value);
-    this.#countOwn(unit, next?.record.manifest);
+    this.#manifestUse.setOwn(unit, next?.record.manifest);
     unit.unit = next;
     if (next?.record.global === true) this.#globals.add(unit.name);
     else this.#globals.delete(unit.name);
@@ -313,7 +317,7 @@ export class ClusterState {
     const machine = this.#machine(machineId);
     const before = assignmentOn(unit, machineId);
     const next = readable(value);
-    this.#countHeld(unit, before?.record.manifest, next?.record.manifest);
+    this.#manifestUse.setHeld(unit, before?.record.manifest, next?.record.manifest);
     setAssignment(unit, machine, next);
     const isOther = (before === undefined) !== (next === undefined);
     if (isOther && dirty !== undefined) markTied(unit, dirty);
@@ -339,7 +343,7 @@ export class ClusterState {
     const machine = this.#machine(machineId);
     const before = machine.states.get(unit.name);
     const next = readable(value);
-    this.#countHeld(unit, before?.record.manifest, next?.record.manifest);
+    this.#manifestUse.setHeld(unit, before?.record.manifest, next?.record.manifest);
     if (next === undefined) {
       machine.states.delete(unit.name);
       unit.statesOn = without(unit.statesOn, machineId);
@@ -348,13 +352,7 @@ export class ClusterState {
       unit.statesOn = including(unit.statesOn, machine);
     }
     // What else systemd says changes often and decides nothing here, but for units that move.
-    if (
-      before?.record.identity !== next?.record.identity ||
-      before?.record.manifest !== next?.record.manifest ||
-      before?.record.update !== next?.record.update ||
-      (before === undefined) !== (next === undefined) ||
-      isNameTaken(before) !== isNameTaken(next)
-    ) {
+    if (isOtherHold(before, next)) {
       markOwn(unit, dirty);
       // A group leaves a machine when the last of its members has stopped there.
       if (dirty !== undefined) markTied(unit, dirty);
@@ -428,44 +426,6 @@ export class ClusterState {
   ): void {
     this.#occupancy.refresh(machine, unit, options);
     this.#tidyMachine(machine);
-  }
-
-  /** A manifest is in use by the unit's own record, and by assignments and states that name another than that does. */
-  #countOwn(unit: MutableUnit, after: string | undefined): void {
-    const before = unit.unit?.record.manifest;
-    if (before === after) return;
-    const held = this.#heldManifests(unit);
-    for (const manifest of held) {
-      if (manifest === before) this.#count(unit.name, undefined, before);
-    }
-    this.#count(unit.name, before, after);
-    for (const manifest of held) {
-      if (manifest === after) this.#count(unit.name, after, undefined);
-    }
-  }
-
-  #heldManifests(unit: UnitEntry): readonly (string | undefined)[] {
-    if (unit.assignedTo.size === 0 && unit.statesOn.size === 0) return NOTHING_HELD;
-    const held: (string | undefined)[] = [];
-    for (const id of unit.assignedTo) {
-      held.push(assignmentOn(unit, id)?.record.manifest);
-    }
-    for (const id of unit.statesOn) {
-      held.push(this.#machines.get(id)?.states.get(unit.name)?.record.manifest);
-    }
-    return held;
-  }
-
-  #countHeld(unit: MutableUnit, before: string | undefined, after: string | undefined): void {
-    if (before === after) return;
-    const own = unit.unit?.record.manifest;
-    this.#count(unit.name, before === own ? undefined : before, after === own ? undefined : after);
-  }
-
-  #count(unit: string, before: string | undefined, after: string | undefined): void {
-    if (before === after) return;
-    if (after !== undefined) this.#manifests.addUser(after, unit);
-    if (before !== undefined) this.#manifests.removeUser(before, unit);
   }
 
   /** False: the record cannot be read, so what was known before stays. */
@@ -544,30 +504,6 @@ function isOneOf(
   return assignment === undefined || assignment.record.manifest === manifest;
 }
 
-const NOTHING_HELD: readonly string[] = [];
-
 function readable<T>(value: FactValue<T>): Versioned<T> | undefined {
   return value === "unreadable" ? undefined : value;
-}
-
-function isSamePresence(
-  before: Versioned<MachineSpec> | undefined,
-  after: Versioned<MachineSpec> | undefined,
-): boolean {
-  if (before === undefined || after === undefined) return before === after;
-  return (
-    before.createRevision === after.createRevision &&
-    before.record.leaving === after.record.leaving &&
-    before.record.ttlMs === after.record.ttlMs &&
-    areSameValues(before.record.capacity, after.record.capacity) &&
-    areSameValues(before.record.overcommit, after.record.overcommit) &&
-    areSameValues(before.record.automatic, after.record.automatic) &&
-    areSameValues(before.record.metadata, after.record.metadata)
-  );
-}
-
-function areSameValues(left: object | undefined, right: object | undefined): boolean {
-  const one = new Map<string, unknown>(Object.entries(left ?? {}));
-  const other: readonly (readonly [string, unknown])[] = Object.entries(right ?? {});
-  return one.size === other.length && other.every(([key, value]) => one.get(key) === value);
 }

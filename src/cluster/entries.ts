@@ -1,4 +1,4 @@
-import { type Amounts, NOTHING_RESERVED } from "./capacity.ts";
+import type { Amounts } from "./capacity.ts";
 import type {
   AssignmentSpec,
   BlockedSpec,
@@ -13,7 +13,7 @@ import type {
 } from "./facts.ts";
 import type { Metadata } from "./machine.ts";
 import type { ReadConstraints } from "./manifest-table.ts";
-import { type Constraints, makeNeighbour, type Neighbour } from "./relations.ts";
+import type { Constraints, Neighbour } from "./relations.ts";
 
 /** Everything the registry says of one unit name. */
 export interface UnitEntry {
@@ -139,174 +139,6 @@ export function machinesOf(unit: UnitEntry): ReadonlySet<string> {
   if (isSame && (placed === undefined || assignedTo.has(placed))) return assignedTo;
   const machines = new Set([...assignedTo, ...statesOn]);
   return placed === undefined ? machines : machines.add(placed);
-}
-
-type Writable<T> = {
-  -readonly [K in keyof T]: T[K] extends ReadonlySet<infer E>
-    ? Set<E>
-    : T[K] extends ReadonlyMap<infer K2, infer V2>
-      ? Map<K2, V2>
-      : T[K] extends readonly (infer E)[]
-        ? E[]
-        : T[K];
-};
-/** As the cluster state keeps it. Sets of its machines are changed by `including` and `without` only. */
-export type MutableUnit = Writable<UnitEntry>;
-export type MutableMachine = Omit<Writable<MachineEntry>, "metadata" | "used"> & {
-  metadata: Metadata;
-  used: Amounts;
-  /** The index of loads does not have its load yet. */
-  isStale: boolean;
-  /** Of its own id only: shared by all units that are nowhere else, as almost all are. */
-  readonly alone: Set<string>;
-};
-
-/** Shared, so never added to. */
-const NOWHERE = new Set<string>();
-const NOBODY = new Set<string>();
-
-/** `set` with the machine: the same set if that has several, as those of less are shared. */
-export function including(set: Set<string>, machine: MutableMachine): Set<string> {
-  if (set.has(machine.id)) return set;
-  if (set.size === 0) return machine.alone;
-  return set.size === 1 ? new Set([...set, machine.id]) : set.add(machine.id);
-}
-
-export function without(set: Set<string>, machineId: string): Set<string> {
-  if (!set.has(machineId)) return set;
-  if (set.size === 1) return NOWHERE;
-  set.delete(machineId);
-  return set;
-}
-
-/** Undefined: it is not assigned there any more. */
-export function setAssignment(
-  unit: MutableUnit,
-  machine: MutableMachine,
-  assignment: Versioned<AssignmentSpec> | undefined,
-): void {
-  const { id } = machine;
-  const before = unit.assignedTo;
-  const after = assignment === undefined ? without(before, id) : including(before, machine);
-  const { assignments } = unit;
-  if (assignment !== undefined && after.size === 1) {
-    unit.assignments = assignment;
-  } else if (assignment !== undefined) {
-    const several = assignments instanceof Map ? assignments : new Map<string, typeof assignment>();
-    if (assignments !== undefined && !(assignments instanceof Map)) {
-      for (const only of before) several.set(only, assignments);
-    }
-    unit.assignments = several.set(id, assignment);
-  } else if (assignments instanceof Map) {
-    assignments.delete(id);
-    if (assignments.size === 1) [unit.assignments] = assignments.values();
-  } else if (after.size === 0) {
-    unit.assignments = undefined;
-  }
-  unit.assignedTo = after;
-}
-
-/** The other unit says MachineOf= this one, or no longer does. */
-export function setFollower(unit: MutableUnit, follower: string, follows: boolean): void {
-  if (!follows) {
-    if (unit.followers.delete(follower) && unit.followers.size === 0) unit.followers = NOBODY;
-  } else if (unit.followers === NOBODY) {
-    unit.followers = new Set([follower]);
-  } else {
-    unit.followers.add(follower);
-  }
-}
-
-const NOTHING_UNREADABLE = new Set<string>();
-
-/** The set of records that cannot be read with this one in it, or not. */
-export function noting(
-  unreadable: Set<string>,
-  record: string,
-  isUnreadable: boolean,
-): Set<string> {
-  if (unreadable.has(record) === isUnreadable) return unreadable;
-  const records = new Set(unreadable);
-  if (isUnreadable) records.add(record);
-  else records.delete(record);
-  return records;
-}
-
-const NO_CONSTRAINTS: readonly Constraints[] = [];
-
-export function emptyUnit(name: string): MutableUnit {
-  return {
-    name,
-    unit: undefined,
-    constraints: undefined,
-    self: makeNeighbour(name, NO_CONSTRAINTS),
-    placement: undefined,
-    blocked: undefined,
-    history: undefined,
-    move: undefined,
-    followers: NOBODY,
-    assignedTo: NOWHERE,
-    assignments: undefined,
-    statesOn: NOWHERE,
-    unreadable: NOTHING_UNREADABLE,
-  };
-}
-
-export function emptyMachine(id: string): MutableMachine {
-  return {
-    id,
-    presence: undefined,
-    operator: undefined,
-    inRoster: false,
-    rosterRevision: 0,
-    lastBootMs: undefined,
-    slot: undefined,
-    metadata: new Map(),
-    states: new Map(),
-    placed: [],
-    occupants: new Map(),
-    guarded: [],
-    load: 0,
-    used: NOTHING_RESERVED,
-    unreadable: NOTHING_UNREADABLE,
-    isStale: false,
-    alone: new Set([id]),
-  };
-}
-
-/** Takes an item out of a list that has no order. */
-export function removeFrom<T>(items: T[], item: T): void {
-  // What came last goes first more often than not.
-  const at = items.lastIndexOf(item);
-  if (at === -1) return;
-  const last = items.pop();
-  if (at < items.length && last !== undefined) items[at] = last;
-}
-
-/** No record names it any more. */
-export function isEmptyUnit(unit: UnitEntry): boolean {
-  return (
-    unit.unit === undefined &&
-    unit.placement === undefined &&
-    unit.blocked === undefined &&
-    unit.history === undefined &&
-    unit.move === undefined &&
-    unit.followers.size === 0 &&
-    unit.assignedTo.size === 0 &&
-    unit.statesOn.size === 0 &&
-    unit.unreadable.size === 0
-  );
-}
-
-export function isEmptyMachine(machine: MachineEntry): boolean {
-  return (
-    machine.presence === undefined &&
-    machine.operator === undefined &&
-    !machine.inRoster &&
-    machine.occupants.size === 0 &&
-    machine.states.size === 0 &&
-    machine.unreadable.size === 0
-  );
 }
 
 /** A change of a global unit reaches its machines in turn: only then what they say of it decides anything. */

@@ -4,7 +4,7 @@ import {
   hasMachineSpecifiers,
   type MachineNames,
 } from "../units/specifiers.ts";
-import type { MachineSpec, OperatorSpec } from "./facts.ts";
+import type { MachineSpec, OperatorSpec, Versioned } from "./facts.ts";
 
 export type Metadata = ReadonlyMap<string, string>;
 
@@ -90,4 +90,27 @@ const SHORT_ID_LENGTH = 8;
 /** A machine is meant by its full id or by the first eight characters. */
 export function isMachineNamed(machineId: string, required: string): boolean {
   return required === machineId || required === machineId.slice(0, SHORT_ID_LENGTH);
+}
+
+/** A heartbeat writes the record anew: nothing that decides anything is different. */
+export function isSamePresence(
+  before: Versioned<MachineSpec> | undefined,
+  after: Versioned<MachineSpec> | undefined,
+): boolean {
+  if (before === undefined || after === undefined) return before === after;
+  return (
+    before.createRevision === after.createRevision &&
+    before.record.leaving === after.record.leaving &&
+    before.record.ttlMs === after.record.ttlMs &&
+    areSameValues(before.record.capacity, after.record.capacity) &&
+    areSameValues(before.record.overcommit, after.record.overcommit) &&
+    areSameValues(before.record.automatic, after.record.automatic) &&
+    areSameValues(before.record.metadata, after.record.metadata)
+  );
+}
+
+function areSameValues(left: object | undefined, right: object | undefined): boolean {
+  const one = new Map<string, unknown>(Object.entries(left ?? {}));
+  const other: readonly (readonly [string, unknown])[] = Object.entries(right ?? {});
+  return one.size === other.length && other.every(([key, value]) => one.get(key) === value);
 }

@@ -1,5 +1,5 @@
 import type { Dirty } from "./dirty.ts";
-import type { MachineEntry, UnitEntry } from "./entries.ts";
+import { isNameTaken, type MachineEntry, type UnitEntry } from "./entries.ts";
 import type { StateSpec, Versioned } from "./facts.ts";
 
 const NOBODY: ReadonlySet<string> = new Set();
@@ -50,6 +50,21 @@ export class MoveIndex {
     if (placement?.record.machine !== machineId) return false;
     return placement.record.moving !== undefined || this.#draining.has(machineId);
   }
+}
+
+/** Whether the two differ in what the machine has of the unit, whatever has become of it. */
+export function isOtherHold(
+  before: Versioned<StateSpec> | undefined,
+  after: Versioned<StateSpec> | undefined,
+): boolean {
+  const [one, other] = [before?.record, after?.record];
+  return (
+    one?.identity !== other?.identity ||
+    one?.manifest !== other?.manifest ||
+    one?.update !== other?.update ||
+    (one === undefined) !== (other === undefined) ||
+    isNameTaken(before) !== isNameTaken(after)
+  );
 }
 
 /** Whether the two may differ in what has become of the start. */

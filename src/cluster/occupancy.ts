@@ -6,13 +6,12 @@ import {
   isNameTaken,
   isPlacedOn,
   type MachineEntry,
-  type MutableMachine,
-  removeFrom,
   type UnitEntry,
 } from "./entries.ts";
 import { InstanceIndex } from "./instances.ts";
 import { effectiveMetadata, HOSTNAME, machineNames } from "./machine.ts";
 import type { ManifestTable } from "./manifest-table.ts";
+import { type MutableMachine, removeFrom } from "./mutable-entries.ts";
 import { OpenMachines } from "./open-machines.ts";
 import {
   type Constraints,

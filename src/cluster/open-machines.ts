@@ -1,7 +1,8 @@
-import { isOpen, type MutableMachine, removeFrom } from "./entries.ts";
+import { isOpen } from "./entries.ts";
 import { compareText } from "./facts.ts";
 import { type LoadedMachine, LoadIndex } from "./load-index.ts";
 import type { Metadata } from "./machine.ts";
+import { type MutableMachine, removeFrom } from "./mutable-entries.ts";
 
 /** Machines that are alike in the metadata that was asked about; there is at least one. */
 export interface MachineClass {

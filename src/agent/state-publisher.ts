@@ -37,6 +37,12 @@ const INACTIVE = "inactive";
 const RESTARTED_MS = 60_000;
 const AUTO_RESTART = "auto-restart";
 
+interface Dirt {
+  readonly sinceMs: number;
+  /** Not written before then unless it is marked again: thousands of units may wait, and each look at one costs. */
+  waitsUntilMs: number;
+}
+
 interface Budget {
   tokens: number;
   refilledMs: number;
@@ -50,8 +56,7 @@ export class StatePublisher {
   readonly #options: StatePublisherOptions;
   /** Text last written, by unit. */
   readonly #published = new Map<string, string>();
-  /** Since when. */
-  readonly #dirty = new Map<string, number>();
+  readonly #dirty = new Map<string, Dirt>();
   readonly #budgets = new Map<string, Budget>();
   #presence: HeldPresence | undefined;
   #wroteMs = Number.NEGATIVE_INFINITY;
@@ -80,7 +85,9 @@ export class StatePublisher {
   }
 
   mark(unit: string): void {
-    if (!this.#dirty.has(unit)) this.#dirty.set(unit, this.#options.clock.monotonicMs());
+    const dirt = this.#dirty.get(unit);
+    if (dirt !== undefined) dirt.waitsUntilMs = 0;
+    else this.#dirty.set(unit, { sinceMs: this.#options.clock.monotonicMs(), waitsUntilMs: 0 });
   }
 
   isPublished(unit: string): boolean {
@@ -142,15 +149,19 @@ export class StatePublisher {
     if (this.#dirty.size > 0 && gatherMs > 0) return gatherMs;
     const due: string[] = [];
     let nextMs: number | undefined;
-    for (const unit of [...this.#dirty.keys()].sort()) {
-      if (this.#textOf(unit) === this.#published.get(unit)) {
-        this.#dirty.delete(unit);
-        continue;
+    for (const [unit, dirt] of this.#dirty) {
+      if (dirt.waitsUntilMs <= nowMs) {
+        if (this.#textOf(unit) === this.#published.get(unit)) {
+          this.#dirty.delete(unit);
+          continue;
+        }
+        dirt.waitsUntilMs = nowMs + (this.#holdsForMs(unit, nowMs) || this.#spend(unit, nowMs));
       }
-      const waitMs = this.#holdsForMs(unit, nowMs) || this.#spend(unit, nowMs);
+      const waitMs = dirt.waitsUntilMs - nowMs;
       if (waitMs === 0) due.push(unit);
       else nextMs = Math.min(nextMs ?? waitMs, waitMs);
     }
+    due.sort();
     if (due.length > 0) {
       const isBusy = nowMs - this.#wroteMs < 2 * this.#gatherMs;
       this.#gatherMs = isBusy ? Math.min(GATHER_MAX_MS, 2 * this.#gatherMs) : GATHER_FIRST_MS;
@@ -230,7 +241,7 @@ export class StatePublisher {
     if (published === "" || state === undefined) return 0;
     return Math.max(
       0,
-      (this.#dirty.get(unit) ?? nowMs) + this.#holdMs(unit, state, published) - nowMs,
+      (this.#dirty.get(unit)?.sinceMs ?? nowMs) + this.#holdMs(unit, state, published) - nowMs,
     );
   }
 

@@ -17,8 +17,13 @@ const LOADED: StateRecord = { ...RUNNING, current: "loaded", active: "inactive",
 async function openPublisher(first: StateRecord) {
   const { store, keys, clock } = openVirtualWorld();
   let state = first;
+  let looks = 0;
   const publisher = new StatePublisher({
-    ...{ store, keys, clock, machineId: "here", stateOf: () => state },
+    ...{ store, keys, clock, machineId: "here" },
+    stateOf: () => {
+      looks += 1;
+      return state;
+    },
     isPassing: (_, { current, start }) => current !== "launched" || start?.outcome === "pending",
   });
   const lease = await grantLease(store, clock, 600_000);
@@ -39,7 +44,7 @@ async function openPublisher(first: StateRecord) {
   };
   await flush();
   await clock.advance(1_000);
-  return { clock, flush, next, told };
+  return { clock, flush, next, told, looks: () => looks };
 }
 
 describe("StatePublisher", () => {
@@ -64,6 +69,18 @@ describe("StatePublisher", () => {
     assert.equal(await next(RUNNING), 10);
     await clock.advance(10);
     await flush();
+    assert.deepEqual(await told(), RUNNING);
+  });
+
+  test("looks at what waits only when that is over or it has changed, however often others are told", async () => {
+    const { clock, flush, next, told, looks } = await openPublisher(LOADED);
+    const pending: StateRecord = { ...RUNNING, start: { restarts: 0, outcome: "pending" } };
+    await next(pending);
+    const before = looks();
+    await clock.advance(100);
+    assert.equal(await flush(), 400);
+    assert.equal(looks(), before);
+    await next(RUNNING);
     assert.deepEqual(await told(), RUNNING);
   });
 

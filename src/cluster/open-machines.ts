@@ -19,8 +19,9 @@ const TABLES_MAX = 16;
  * passed over as a whole. A combination of keys is indexed when it is first asked for.
  */
 export class OpenMachines {
-  /** By id. Who has gone leaves the slot empty until others come. */
+  /** By id. Who has gone leaves the slot empty until a machine comes that has none. */
   readonly #slots: (OpenMachine | undefined)[] = [];
+  readonly #gone = new Set<MutableMachine>();
   readonly byLoad = new LoadIndex(this.#slots);
   readonly #tables = new Map<string, ClassTable>();
   #asked = 0;
@@ -58,22 +59,36 @@ export class OpenMachines {
     for (const { byLoad } of open.classes) byLoad.remove(open);
     for (const table of this.#tables.values()) table.tidy(open);
     if (open.machine.slot !== undefined) this.#slots[open.machine.slot] = undefined;
-    open.machine.slot = undefined;
+    this.#gone.add(open.machine);
   }
 
-  /** Others come to have other slots by that, so that everything is indexed anew. Machines seldom come. */
+  /** One that comes back has its slot still. Others bring everybody another, so that all are indexed anew: they seldom come. */
   #add(added: readonly OpenMachine[]): void {
-    const all = [...this.#present(), ...added];
-    all.sort((a, b) => compareText(a.machine.id, b.machine.id));
+    if (!added.every(({ machine }) => this.#gone.has(machine))) this.#makeSlots(added);
+    for (const open of added) {
+      this.#gone.delete(open.machine);
+      if (open.machine.slot !== undefined) this.#slots[open.machine.slot] = open;
+      this.byLoad.add(open);
+      for (const table of this.#tables.values()) table.add(open);
+    }
+  }
+
+  #makeSlots(added: readonly OpenMachine[]): void {
+    const present = this.#present();
+    for (const machine of this.#gone) machine.slot = undefined;
+    this.#gone.clear();
     this.#slots.length = 0;
-    this.byLoad.clear();
-    for (const open of all) {
+    const all = [...present, ...added];
+    for (const open of all.sort((a, b) => compareText(a.machine.id, b.machine.id))) {
       open.machine.slot = this.#slots.length;
       this.#slots.push(open);
-      open.classes.length = 0;
     }
-    for (const open of all) this.byLoad.add(open);
-    for (const table of this.#tables.values()) table.fill(all);
+    this.byLoad.clear();
+    for (const table of this.#tables.values()) table.clear();
+    for (const open of present) {
+      this.byLoad.add(open);
+      for (const { byLoad } of open.classes) byLoad.add(open);
+    }
   }
 
   /** Classes by the values of these keys, in no particular order. `only`: those that can have one of these values. */
@@ -92,7 +107,7 @@ export class OpenMachines {
   #makeTable(name: string, keys: readonly string[]): ClassTable {
     if (this.#tables.size >= TABLES_MAX) this.#dropTable();
     const table = new ClassTable(keys, this.#slots);
-    table.fill(this.#present());
+    for (const open of this.#present()) table.add(open);
     this.#tables.set(name, table);
     return table;
   }
@@ -132,14 +147,15 @@ class ClassTable {
     this.#slots = slots;
   }
 
-  /** With these machines only. */
-  fill(machines: Iterable<OpenMachine>): void {
-    this.#classes.clear();
-    for (const open of machines) {
-      const machineClass = this.#classOf(open);
-      machineClass.byLoad.add(open);
-      open.classes.push(machineClass);
-    }
+  add(open: OpenMachine): void {
+    const machineClass = this.#classOf(open);
+    machineClass.byLoad.add(open);
+    open.classes.push(machineClass);
+  }
+
+  /** The machines stay in their classes, and have to be indexed anew. */
+  clear(): void {
+    for (const { byLoad } of this.#classes.values()) byLoad.clear();
   }
 
   /** The table is no longer asked. */

@@ -72,13 +72,12 @@ export async function planOnce(options: SyncOptions, signal: AbortSignal): Promi
   const { record } = await cluster.source(source, signal);
   const version = await targetVersion(tree, record, signal);
   const distrust = await tree.distrust(version, { signal });
-  const read = readUnits(await tree.read(version, { signal }));
-  const problems = distrust === undefined ? read.problems.map(treeProblemText) : [distrust];
+  const { units, problems } = await readTrusted(tree, { version, distrust }, signal);
   if (problems.length > 0) return { type: "rejected", version, problems, known: false };
-  const plan = planSync(read.units, await cluster.units(signal), options);
+  const plan = planSync(units, await cluster.units(signal), options);
   const type = plan.steps.length === 0 ? "unchanged" : "planned";
-  const outlooks = await foresee(options, { version, units: read.units, plan }, signal);
-  return { type, version, plan, units: read.units, outlooks };
+  const outlooks = await foresee(options, { version, units, plan }, signal);
+  return { type, version, plan, units, outlooks };
 }
 
 /** Of changes as JSON: the API takes requests of 4 MiB. */
@@ -126,8 +125,8 @@ export async function syncOnce(options: SyncOptions, signal: AbortSignal): Promi
       signal,
     );
   }
-  const read = readUnits(await tree.read(version, { signal }));
-  const problems = untrusted ? [distrust] : read.problems.map(treeProblemText);
+  const read = await readTrusted(tree, { version, distrust }, signal);
+  const { problems } = read;
   if (problems.length > 0) {
     await note(options, stored, { version, rejected: problems, untrusted }, signal);
     return await refuse(options, { version, problems, known: false, running }, signal);
@@ -155,6 +154,17 @@ export async function syncOnce(options: SyncOptions, signal: AbortSignal): Promi
     return { type: "rejected", version, problems: failures, known: false, units: read.units };
   }
   return await takeBack(options, { version, failures, running }, signal);
+}
+
+/** What the version says, and what is wrong with it. Nothing is read of one that is not to be trusted. */
+async function readTrusted(
+  tree: TreeSource,
+  { version, distrust }: { readonly version: TreeVersion; readonly distrust: string | undefined },
+  signal: AbortSignal,
+): Promise<{ readonly units: readonly TreeUnit[]; readonly problems: readonly string[] }> {
+  if (distrust !== undefined) return { units: [], problems: [distrust] };
+  const { units, problems } = readUnits(await tree.read(version, { signal }));
+  return { units, problems: problems.map(treeProblemText) };
 }
 
 /** `unit: why`, as a rollout tells of those that no machine takes. */

@@ -34,6 +34,15 @@ function open(ownUnit?: string): Promise<Systemd> {
   return openDbusSystemd({ clock: systemClock, logger: silentLogger, ...own });
 }
 
+async function untilStarting(unit: string): Promise<void> {
+  await waitFor({
+    what: `${unit} starts`,
+    deadlineMs: 60_000,
+    look: () => statusOf(systemd, unit),
+    until: (status) => status.active === "activating",
+  });
+}
+
 async function names(directory: string): Promise<readonly string[]> {
   return (await readdir(directory)).filter((name) => name !== "systemd-journald.service.d").sort();
 }
@@ -165,12 +174,7 @@ describe("D-Bus adapter", () => {
     );
     const follower = follow(systemd);
     const start = systemd.start("a.service");
-    await waitFor({
-      what: "it starts",
-      deadlineMs: 30_000,
-      look: () => statusOf(systemd, "a.service"),
-      until: (status) => status.active === "activating",
-    });
+    await untilStarting("a.service");
     await run("systemctl", "daemon-reexec");
     assert.equal(await start, "failed");
     await waitFor({
@@ -211,12 +215,7 @@ describe("D-Bus adapter", () => {
     );
     const follower = follow(systemd);
     const slow = systemd.start("slow.service");
-    await waitFor({
-      what: "the slow one starts",
-      deadlineMs: 60_000,
-      look: () => statusOf(systemd, "slow.service"),
-      until: (status) => status.active === "activating",
-    });
+    await untilStarting("slow.service");
     const starts = waiting.map((unit) => systemd.start(unit));
     await waitFor({
       what: "all others wait for it",
@@ -282,12 +281,7 @@ describe("D-Bus adapter", () => {
     const other = await open();
     const start = other.start("a.service");
     start.catch(() => {});
-    await waitFor({
-      what: "it starts",
-      deadlineMs: 30_000,
-      look: () => statusOf(systemd, "a.service"),
-      until: (status) => status.active === "activating",
-    });
+    await untilStarting("a.service");
     await other.close();
     await assert.rejects(start, { code: "systemd-unavailable" });
   });

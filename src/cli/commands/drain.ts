@@ -15,10 +15,11 @@ export const drain: CommandRun = async (context, args, options) => {
   const legend = await fetchLegend(context);
   const machineId = machine.id;
   const where = legend(machineId);
+  const isFollowed = options.block !== false && machine.present;
   // Nothing comes any more, and what is there is seen as it was before the first of it goes.
-  await context.client.changeOperator(machineId, { cordoned: true });
-  const all = options.block === false ? [] : await context.client.units();
-  await context.client.changeOperator(machineId, { draining: true });
+  if (isFollowed) await context.client.changeOperator(machineId, { cordoned: true });
+  const all = isFollowed ? await context.client.units() : [];
+  await context.client.changeOperator(machineId, { cordoned: true, draining: true });
   if (options.block === false) {
     const message = `Triggered machine ${where} drain`;
     context.tell({ machine: machineId, outcome: "triggered", message });

@@ -27,7 +27,8 @@ export function prepareCommandLine(): CommandLine {
   return async (args, terminal) => {
     run.begin(terminal);
     try {
-      const words = normalise(args, program);
+      const { words, off } = normalise(args, program);
+      run.off = off;
       if (words.length === 0) program.outputHelp();
       else await program.parseAsync(words, { from: "user" });
       return run.exit;
@@ -43,6 +44,8 @@ export function prepareCommandLine(): CommandLine {
 /** What commands learn when one of them runs. */
 class Run {
   exit = EXIT_DONE;
+  /** Switches that the command line says `=false` of. */
+  off: ReadonlySet<string> = new Set();
   #terminal: Terminal | undefined;
 
   begin(terminal: Terminal): void {
@@ -70,8 +73,8 @@ function makeProgram(run: Run): Command {
       outputError: (text, write) => write(text.replace(/^error:/, "Error:")),
     })
     .hook("preAction", (_, command) => {
-      applyEnvironment(program, run.terminal.environment);
-      applyEnvironment(command, run.terminal.environment);
+      applyEnvironment(program, run);
+      applyEnvironment(command, run);
     })
     .exitOverride();
   for (const option of GLOBAL_OPTIONS) program.addOption(makeOption(option));
@@ -199,23 +202,26 @@ function numberParser(kind: NonNullable<OptionSpec["value"]>): (text: string) =>
 }
 
 /** Every option has a variable: `--no-legend` is FLEETCTL_NO_LEGEND. The command line overrides it, an empty one counts as unset. */
-function applyEnvironment(
-  command: Command,
-  environment: Readonly<Record<string, string | undefined>>,
-): void {
+function applyEnvironment(command: Command, { terminal, off }: Run): void {
   for (const option of command.options) {
-    const variable = `FLEETCTL_${option.long?.slice(2).toUpperCase().replaceAll("-", "_")}`;
-    const text = environment[variable];
-    if (text === undefined || text === "" || option.long === "--version") continue;
+    const { long = "" } = option;
+    const variable = `FLEETCTL_${long.slice(2).toUpperCase().replaceAll("-", "_")}`;
+    const text = terminal.environment[variable];
+    if (text === undefined || text === "" || long === "--version" || off.has(long)) continue;
     if (command.getOptionValueSource(option.attributeName()) === "cli") continue;
     // FLEETCTL_OUTPUT may be of another command.
     if (option.argChoices !== undefined && !option.argChoices.includes(text)) continue;
-    const value = option.isBoolean() ? booleanValue(option, text) : optionValue(option, text);
+    const value = isSwitch(option) ? booleanValue(option, text) : optionValue(option, text);
     if (value === undefined) {
       throw new FleetError("usage", `the variable ${variable} has no valid value: ${text}`);
     }
     command.setOptionValueWithSource(option.attributeName(), value, "env");
   }
+}
+
+/** commander's own isBoolean() leaves out those that begin with `--no-`. */
+function isSwitch({ required, optional }: Option): boolean {
+  return !required && !optional;
 }
 
 function booleanValue(option: Option, text: string): boolean | undefined {
@@ -235,27 +241,35 @@ function optionValue(option: Option, text: string): unknown {
  * What fleetctl took besides: one-letter options with two dashes, `--no-block=false`, and unambiguous beginnings of commands. What follows the
  * first argument of a command that hands words on is made arguments.
  */
-function normalise(args: readonly string[], program: Command): readonly string[] {
+function normalise(
+  args: readonly string[],
+  program: Command,
+): { readonly words: readonly string[]; readonly off: ReadonlySet<string> } {
   const end = args.indexOf("--");
-  const isSwitch = (name: string) =>
+  const off = new Set<string>();
+  const hasSwitch = (name: string) =>
     [program, ...program.commands].some(({ options }) =>
-      options.some((option) => option.long === name && option.isBoolean()),
+      options.some((option) => option.long === name && isSwitch(option)),
     );
   const words = args.flatMap((word, index) => {
     if (end !== -1 && index >= end) return word;
     if (/^--[a-zA-Z]$/.test(word)) return word.slice(1);
     const [, name, value] = /^(--[a-z-]+)=(true|false)$/.exec(word) ?? [];
-    if (name === undefined || !isSwitch(name)) return word;
+    if (name === undefined || !hasSwitch(name)) return word;
     if (value === "true") return name;
-    return isSwitch(name.replace("--", "--no-")) ? name.replace("--", "--no-") : [];
+    const opposite = name.replace("--", "--no-");
+    if (hasSwitch(opposite)) return opposite;
+    off.add(name);
+    return [];
   });
   const index = commandIndex(words, program);
   const word = index === undefined ? undefined : words[index];
-  if (index === undefined || word === undefined) return words;
+  if (index === undefined || word === undefined) return { words, off };
   const name = wholeName(word, program);
   const spec = COMMANDS.find((one) => one.name === name);
   const named = words.with(index, name);
-  return spec?.passThrough === true ? passedThrough(named, index, program) : named;
+  const all = spec?.passThrough === true ? passedThrough(named, index, program) : named;
+  return { words: all, off };
 }
 
 function wholeName(word: string, program: Command): string {

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:http";
 import { test } from "node:test";
 import { COMMANDS } from "../../src/cli/commands.ts";
-import { runCli } from "./run-cli.ts";
+import { type CliResult, runCli } from "./run-cli.ts";
 
 /** Nobody listens there: a command that gets so far exits 1 with this. */
 const NOWHERE = { FLEETCTL_ENDPOINT: "unix:///nonexistent/fleet.sock" };
@@ -113,8 +115,54 @@ test("an empty variable counts as unset, a bad one is a usage error that names i
   assert.match(result.err, /FLEETCTL_REQUEST_TIMEOUT has no valid value: soon/);
 });
 
+const SHORT = "12345678...\n";
+const LONG = "1234567890abcdef1234567890abcdef\n";
+
+for (const [words, environment, printed] of [
+  ["--no-legend", {}, SHORT],
+  ["--no-legend=true", {}, SHORT],
+  ["--no-legend=false", {}, `MACHINE\n${SHORT}`],
+  ["", { FLEETCTL_NO_LEGEND: "true" }, SHORT],
+  ["", { FLEETCTL_NO_LEGEND: "0" }, `MACHINE\n${SHORT}`],
+  ["--no-legend=false", { FLEETCTL_NO_LEGEND: "1" }, `MACHINE\n${SHORT}`],
+  ["--no-legend", { FLEETCTL_FULL: "yes" }, LONG],
+  ["--no-legend --full=false", { FLEETCTL_FULL: "yes" }, SHORT],
+] as const) {
+  const variables = Object.entries(environment).map((pair) => pair.join("="));
+  test(`list-machines ${[words, ...variables].join(" ")} prints ${JSON.stringify(printed)}`, async () => {
+    const args = ["list-machines", "--fields", "machine", ...words.split(" ").filter(Boolean)];
+    assert.deepEqual(await runAgainstOneMachine(args, environment), {
+      exit: 0,
+      out: printed,
+      err: "",
+    });
+  });
+}
+
 test("a switch takes yes and no as variable", async () => {
   const debug = (value: string) => runCli(["version"], { FLEETCTL_DEBUG: value });
   assert.deepEqual([(await debug("true")).exit, (await debug("0")).exit], [0, 0]);
   assert.equal((await debug("perhaps")).exit, 2);
 });
+
+/** A cluster of one machine and no units. */
+async function runAgainstOneMachine(
+  args: readonly string[],
+  environment: Readonly<Record<string, string>>,
+): Promise<CliResult> {
+  const machine = { id: LONG.trim(), present: true, metadata: {}, version: "0.1.0" };
+  const server = createServer((_, response) => {
+    response.setHeader("content-type", "application/json");
+    response.end(JSON.stringify({ machines: [machine], notices: [] }));
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  try {
+    const address = server.address();
+    assert.ok(address !== null && typeof address === "object");
+    const FLEETCTL_ENDPOINT = `http://127.0.0.1:${address.port}`;
+    return await runCli(args, { ...environment, FLEETCTL_ENDPOINT });
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+}

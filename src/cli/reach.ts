@@ -1,7 +1,7 @@
 import type { ApplyResult } from "../api/protocol.ts";
 import type { Goal } from "../cluster/progress.ts";
 import type { MachineLegend } from "../cluster/reason-text.ts";
-import type { CommandOptions, Context } from "./context.ts";
+import type { CommandOptions, Context, Result } from "./context.ts";
 import { EXIT_DONE, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_TIMED_OUT, worstExit } from "./exit-code.ts";
 import { progressText } from "./progress-text.ts";
 import { waitFor } from "./wait.ts";
@@ -63,7 +63,11 @@ export function reportApplied(
 }
 
 export function reportNotFound(context: Context, name: string): void {
-  context.tell({ unit: name, outcome: "not-found", message: `Unit ${name} not found` });
+  context.tell(notFound(name));
+}
+
+export function notFound(unit: string): Result {
+  return { unit, outcome: "not-found", message: `Unit ${unit} not found` };
 }
 
 export function tellTriggered(context: Context, done: readonly DoneResult[], verb: string): void {

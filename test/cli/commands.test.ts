@@ -542,3 +542,66 @@ test("a registry that does not answer is reported, not waited for", async (conte
     assert.match(err, /embedded registry/);
   }
 });
+
+test("-o json prints one document, or says on standard error why there is none", async () => {
+  const web = await file("json/web.service");
+  await run("start", web);
+  const fits = await file("json/fits-nowhere.service", `${SERVICE}[X-Fleet]\nMachineID=0000\n`);
+  await run("start", fits);
+  for (const command of [
+    `submit ${web}`,
+    `submit ${web} ${fits}`,
+    `submit --replace ${fits}`,
+    `submit ${await file("json/new.service")} ${web}`,
+    "submit nosuch",
+    "load web",
+    "start web",
+    "start --no-block web",
+    "start nosuch*",
+    "restart web nosuch",
+    "stop web web nosuch",
+    "stop nosuch*",
+    "unload web",
+    "cat web",
+    "cat nosuch",
+    "status web nosuch",
+    "kill web nosuch",
+    "reload nosuch",
+    "reset-failed web",
+    `diff ${web}`,
+    "list-units",
+    "list-unit-files",
+    "list-groups",
+    "list-machines",
+    "explain web",
+    "explain nosuch fits-nowhere",
+    "explain nosuch*",
+    `plan ${web}`,
+    "plan nosuch",
+    `verify ${web} nosuch.service`,
+    `cordon ${M1}`,
+    `uncordon ${M1}`,
+    "cordon nosuch",
+    `set-metadata ${M1} a=b`,
+    `set-metadata --reset ${M1} a`,
+    `evacuate ${M1}`,
+    "rebalance --plan",
+    "register mail/provider mail.example.org:25",
+    "services",
+    "service mail",
+    "links",
+    "deregister mail/provider",
+    "deregister mail/provider",
+    "graph web",
+    "graph nosuch",
+    "rejoin --keep",
+    `forget ${M1}`,
+    "version",
+    "destroy web new fits-nowhere nosuch",
+  ]) {
+    const [exit, out, err] = await run(...command.split(" "), "-o", "json");
+    if (out === "") assert.ok(exit !== 0 && err !== "", `${command}: exit ${exit}, nothing said`);
+    else assert.doesNotThrow(() => JSON.parse(out), `${command}: ${out}`);
+    if (/nosuch\b/.test(command)) assert.match(`${out}${err}`, /nosuch/, command);
+  }
+});

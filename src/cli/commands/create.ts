@@ -1,3 +1,4 @@
+import type { UnitChange } from "../../api/protocol.ts";
 import type { Goal } from "../../cluster/progress.ts";
 import { isFleetError } from "../../runtime/errors.ts";
 import { templateOf } from "../../units/unit-name.ts";
@@ -57,6 +58,7 @@ async function create(command: {
     for (const { name } of done) {
       context.tell({ unit: name, outcome: "done", message: `Unit ${name} inactive` });
     }
+    if (context.json) tellKept(context, sources, plan.changes);
     return exit;
   }
   if (options.block === false) {
@@ -81,6 +83,20 @@ async function create(command: {
     outlook: outlookOfStart,
   });
   return worstExit([exit, reachedExit]);
+}
+
+/** People hear nothing of what is there already, like fleetctl's; a program hears of every unit. */
+function tellKept(
+  context: Context,
+  sources: readonly UnitSource[],
+  changes: readonly UnitChange[],
+): void {
+  const changed = new Set(changes.map(({ name }) => name));
+  for (const { name } of sources) {
+    if (changed.has(name)) continue;
+    const message = `Unit ${name} is in the registry already`;
+    context.tell({ unit: name, outcome: "done", message });
+  }
 }
 
 export function goalsOf(

@@ -13,7 +13,7 @@ import {
   verdictColumns,
 } from "../explain-text.ts";
 import { ApiError } from "../http-client.ts";
-import { reportNotFound } from "../reach.ts";
+import { notFound, reportNotFound } from "../reach.ts";
 import { renderTable } from "../table.ts";
 import { lookUpUnits } from "../unit-arguments.ts";
 
@@ -40,15 +40,9 @@ export const explain: CommandRun = async (context, args, options) => {
     }
   }
   if (context.json) {
-    context.out(
-      JSON.stringify(
-        bodies.map(({ notices: _, ...body }) => body),
-        undefined,
-        2,
-      ),
-    );
-  }
-  for (const name of gone) reportNotFound(context, name);
+    const found = bodies.map(({ notices: _, ...body }) => body);
+    context.out(JSON.stringify([...found, ...gone.map(notFound)], undefined, 2));
+  } else for (const name of gone) reportNotFound(context, name);
   return gone.length === 0 ? EXIT_DONE : EXIT_NOT_FOUND;
 };
 

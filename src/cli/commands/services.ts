@@ -59,14 +59,16 @@ export const links: CommandRun = async (context, _args, options) => {
 export const register: CommandRun = async (context, args, options) => {
   const name = parseName(args[0] ?? "");
   await context.client.registerEndpoint(name, parseRequest(args[1] ?? "", options));
-  context.out(`Registered ${name.service}/${name.instance}`);
+  const message = `Registered ${name.service}/${name.instance}`;
+  context.tell({ ...name, outcome: "done", message });
   return EXIT_DONE;
 };
 
 export const deregister: CommandRun = async (context, args) => {
   const name = parseName(args[0] ?? "");
   await context.client.deregisterEndpoint(name);
-  context.out(`Deregistered ${name.service}/${name.instance}`);
+  const message = `Deregistered ${name.service}/${name.instance}`;
+  context.tell({ ...name, outcome: "done", message });
   return EXIT_DONE;
 };
 

@@ -266,6 +266,12 @@ function normalise(
   const word = index === undefined ? undefined : words[index];
   if (index === undefined || word === undefined) return { words, off };
   const name = wholeName(word, program);
+  const topic = name === "help" ? words[index + 1] : undefined;
+  const wanted = topic === undefined || topic.startsWith("-") ? name : wholeName(topic, program);
+  const isKnown = program.commands.some((command) => command.name() === wanted);
+  // Of a command that it does not know, commander would print the help of all.
+  if (!isKnown && wanted !== "help") return { words: [wanted], off };
+  if (wanted !== name) return { words: [wanted, "--help"], off };
   const spec = COMMANDS.find((one) => one.name === name);
   const named = words.with(index, name);
   const all = spec?.passThrough === true ? passedThrough(named, index, program) : named;

@@ -15,6 +15,9 @@ type Row = readonly [args: string, exit: number, expected: RegExp];
 for (const [args, exit, expected] of [
   ["frobnicate", 2, /unknown command 'frobnicate'/],
   ["strat a", 2, /Did you mean start\?/],
+  ["help strat", 2, /^Error: unknown command 'strat'\n\(Did you mean start\?\)\n/],
+  ["strat --help", 2, /Did you mean start\?/],
+  ["help st", 2, /command "st" is ambiguous: start, stop, status/],
   ["st a", 2, /command "st" is ambiguous: start, stop, status/],
   ["submit", 2, /missing required argument 'unit'/],
   ["list-units --frob", 2, /unknown option '--frob'/],
@@ -75,6 +78,19 @@ for (const args of [[], ["help"], ["--help"], ["-h"], ["--h"]]) {
     for (const { name, hidden } of COMMANDS) {
       assert.equal(result.out.includes(`\n  ${name} `), hidden !== true, name);
     }
+  });
+}
+
+for (const args of [
+  ["help", "star"],
+  ["start", "-h"],
+  ["star", "--h"],
+  ["help", "start", "x"],
+]) {
+  test(`fleetctl-ts ${args.join(" ")}: the help of start`, async () => {
+    const result = await runCli(args);
+    assert.deepEqual([result.exit, result.err], [0, ""]);
+    assert.match(result.out, /^Usage: fleetctl-ts start /);
   });
 }
 

@@ -57,7 +57,9 @@ function openStream(): Writable {
 
 function exitFor(error: Error & { code?: string }): never {
   // The reader went away (`| head`): nobody is left to write to.
-  process.exit(error.code === "EPIPE" ? 0 : 1);
+  if (error.code === "EPIPE") process.exit(0);
+  process.stderr.write(`cannot write: ${error.message}\n`);
+  process.exit(1);
 }
 
 async function readIn(): Promise<string> {

@@ -27,6 +27,8 @@ export async function expandArguments(
     if (arg !== "-") words.push(...expandBraces(arg));
     else words.push(...(await standardInput(context)).split(/\s+/).filter((word) => word !== ""));
   }
+  // As of a variable of a script that is not set.
+  if (words.includes("")) throw new FleetError("usage", "a UNIT or FILE is empty");
   const expanded: string[] = [];
   for (const word of words) {
     if (!isGroupWord(word) || (await isElse(word))) expanded.push(word);

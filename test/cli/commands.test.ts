@@ -95,6 +95,22 @@ test("names that do not exist exit 3, the others are done all the same", async (
   await run("destroy", "there");
 });
 
+test("an empty word, as of a variable that is not set, is wrong usage", async () => {
+  for (const command of [
+    "submit",
+    "start",
+    "stop",
+    "destroy",
+    "status",
+    "journal",
+    "diff",
+    "kill",
+  ]) {
+    const [exit, out, err] = await run(command, "");
+    assert.deepEqual([exit, out, err], [2, "", "a UNIT or FILE is empty\n"], command);
+  }
+});
+
 test("submit of changed files changes nothing and names all of them", async () => {
   const a = await file("changed-a.service");
   const b = await file("changed-b.service");

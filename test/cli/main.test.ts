@@ -26,7 +26,8 @@ test("a reader that goes away ends it quietly", () => {
   assert.deepEqual([piped.status, piped.stderr], [0, ""]);
 });
 
-test("output that cannot be written makes it fail", () => {
+test("output that cannot be written makes it fail and say so", () => {
   const argv = ["-c", `"$0" "$1" version > /dev/full`, process.execPath, MAIN];
-  assert.equal(spawnSync("sh", argv).status, 1);
+  const { status, stderr } = spawnSync("sh", argv, { encoding: "utf8" });
+  assert.deepEqual([status, stderr], [1, "cannot write: ENOSPC: no space left on device, write\n"]);
 });

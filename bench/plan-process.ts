@@ -1,5 +1,7 @@
 // One run of bench/plan.bench.ts, in a process of its own whose memory is that of nothing else. The result goes to the parent.
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import type { ClusterFact } from "../src/cluster/facts.ts";
 import { SeededRandom } from "../src/runtime/seeded-random.ts";
 import type { Requirements } from "../src/units/requirements.ts";
@@ -24,6 +26,8 @@ export interface PlanRun {
 
 export interface PlanFigures {
   readonly coldMs: number;
+  /** So was the cold plan. */
+  readonly isOnOneCore: boolean;
   readonly rssMb: number;
   readonly changesMs: readonly number[];
   readonly lossesMs: readonly number[];
@@ -38,11 +42,18 @@ function main(run: PlanRun): PlanFigures {
   const random = new SeededRandom(run.seed);
   const generated = generateCluster(run, random);
   const requirements = new Map(generated.requirements);
+  const cores = allowedCores();
+  const isOnOneCore = useCores(/\d+$/.exec(cores)?.[0] ?? "0");
   const coldMs = cpuMs();
   const planned = new PlannedCluster(requirements);
   planned.load(generated.facts);
   const tasks = planned.planAll();
-  const figures = { coldMs: cpuMs() - coldMs, rssMb: process.resourceUsage().maxRSS / 1024 };
+  const figures = {
+    coldMs: cpuMs() - coldMs,
+    isOnOneCore,
+    rssMb: process.resourceUsage().maxRSS / 1024,
+  };
+  useCores(cores);
   planned.write(tasks);
   planned.settle();
   const placed = [...planned.state.units.values()].filter((unit) => unit.placement !== undefined);
@@ -121,6 +132,18 @@ function timed(work: () => void): number {
   const beganMs = performance.now();
   work();
   return performance.now() - beganMs;
+}
+
+/** As a list like `0-3,5`. */
+function allowedCores(): string {
+  const status = readFileSync("/proc/self/status", "utf8");
+  return /^Cpus_allowed_list:\s*(.*)$/m.exec(status)?.[1] ?? "";
+}
+
+/** From now on, with all its threads. False: there is no taskset (util-linux), so that nothing has changed. */
+function useCores(cores: string): boolean {
+  const which = ["--all-tasks", "--cpu-list", "--pid", cores, `${process.pid}`];
+  return spawnSync("taskset", which).status === 0;
 }
 
 /** Of the whole process: helpers that collect garbage or compile count too. */

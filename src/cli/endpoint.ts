@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import type { RequestOptions } from "node:https";
+import { createSecureContext } from "node:tls";
 import { errorMessage, FleetError } from "../runtime/errors.ts";
 
 /** Paths of PEM files, for https. */
@@ -68,7 +69,21 @@ function readTls(tls: TlsFiles): RequestOptions {
     }
   };
   const [ca, cert, key] = [read(tls.caFile), read(tls.certFile), read(tls.keyFile)];
-  return { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };
+  if ((cert === undefined) !== (key === undefined)) {
+    throw new FleetError("usage", "--cert-file and --key-file have to be given together");
+  }
+  const files = { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };
+  if (Object.keys(files).length > 0) checkTls(files);
+  return files;
+}
+
+/** Connecting with files that do not fit would throw where nobody catches it. */
+function checkTls(files: RequestOptions): void {
+  try {
+    createSecureContext(files);
+  } catch (error) {
+    throw new FleetError("usage", `the TLS files cannot be used: ${errorMessage(error)}`);
+  }
 }
 
 /** Why a connection failed and what to do, in one line. */
@@ -83,9 +98,7 @@ export async function unreachable(endpoint: Endpoint, error: Error): Promise<Fle
 
 async function adviceFor(endpoint: Endpoint, code: unknown, error: Error): Promise<string> {
   const { socketPath } = endpoint;
-  if (socketPath === undefined) {
-    return `${errorMessage(error) || code}: is it running there, and listening on that address?`;
-  }
+  if (socketPath === undefined) return addressAdvice(endpoint, String(code), errorMessage(error));
   switch (code) {
     case "ENOENT":
       return "there is no such socket, so the daemon is not running: systemctl status fleetd-ts (or name another with --endpoint)";
@@ -97,6 +110,22 @@ async function adviceFor(endpoint: Endpoint, code: unknown, error: Error): Promi
     default:
       return `${errorMessage(error)}: systemctl status fleetd-ts`;
   }
+}
+
+/** OpenSSL's own words are for those who know its sources. */
+function addressAdvice({ secure }: Endpoint, code: string, said: string): string {
+  if (/alert/i.test(code + said)) {
+    return "it wants a certificate: --cert-file and --key-file, signed by whom its tls_cafile names";
+  }
+  if (code === "EPROTO") return "no TLS is spoken there: http://?";
+  if (/CERT|LEAF_SIGNATURE/.test(code)) {
+    const advice = /EXPIRED|ALTNAME/.test(code) ? "" : ": --ca-file names who has signed it";
+    return `its certificate is not accepted: ${said}${advice}`;
+  }
+  if (code === "ECONNRESET" || said === "socket hang up") {
+    return `${said}: ${secure ? "does it know who has signed --cert-file?" : "does it want https://?"}`;
+  }
+  return `${said || code}: is it running there, and listening on that address?`;
 }
 
 async function groupOf(path: string): Promise<string> {

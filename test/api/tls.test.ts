@@ -1,54 +1,13 @@
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
 import { Agent, request } from "node:https";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import { processUnitLogs } from "../../src/api/process-unit-logs.ts";
 import { startApi } from "../../src/api/server.ts";
+import { makeCertificates } from "../support/certificates.ts";
 import { openApiWorld, placeUnit, putMachine } from "./api-world.ts";
 
 const THERE = "bbbb1111bbbb2222cccc3333dddd4444";
-
-/** An authority and a certificate of it for 127.0.0.1, made by openssl(1). */
-function makeCertificates(t: TestContext) {
-  const directory = mkdtempSync(join(tmpdir(), "fleet-tls-"));
-  t.after(() => rmSync(directory, { recursive: true }));
-  const openssl = (...args: readonly string[]) =>
-    execFileSync("openssl", args, { cwd: directory, stdio: "pipe" });
-  const newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-  openssl(
-    "req",
-    "-x509",
-    ...newKey,
-    "-keyout",
-    "ca.key",
-    "-out",
-    "ca.crt",
-    "-subj",
-    "/CN=ca",
-    "-days",
-    "2",
-  );
-  openssl("req", ...newKey, "-keyout", "m.key", "-out", "m.csr", "-subj", "/CN=machine");
-  writeFileSync(join(directory, "san"), "subjectAltName=IP:127.0.0.1");
-  const sign = [
-    "-CA",
-    "ca.crt",
-    "-CAkey",
-    "ca.key",
-    "-CAcreateserial",
-    "-days",
-    "2",
-    "-extfile",
-    "san",
-  ];
-  openssl("x509", "-req", "-in", "m.csr", ...sign, "-out", "m.crt");
-  const read = (name: string) => readFileSync(join(directory, name), "utf8");
-  return { ca: read("ca.crt"), cert: read("m.crt"), key: read("m.key") };
-}
 
 test("TCP with certificates lets in who has one, and machines ask each other with theirs", async (t) => {
   const tls = makeCertificates(t);

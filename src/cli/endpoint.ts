@@ -106,7 +106,7 @@ async function adviceFor(endpoint: Endpoint, code: unknown, error: Error): Promi
       return "nobody listens on the socket, so the daemon is not running: systemctl status fleetd-ts";
     case "EACCES":
     case "EPERM":
-      return `permission denied: use sudo, or join the group ${await groupOf(socketPath)}`;
+      return `permission denied: ${await permissionAdvice(socketPath)}`;
     default:
       return `${errorMessage(error)}: systemctl status fleetd-ts`;
   }
@@ -128,14 +128,12 @@ function addressAdvice({ secure }: Endpoint, code: string, said: string): string
   return `${said || code}: is it running there, and listening on that address?`;
 }
 
-async function groupOf(path: string): Promise<string> {
-  try {
-    const { gid } = await stat(path);
-    const line = readFileSync("/etc/group", "utf8")
-      .split("\n")
-      .find((entry) => entry.split(":")[2] === String(gid));
-    return line?.split(":")[0] ?? String(gid);
-  } catch {
-    return "that owns it";
-  }
+/** A group that may use the socket, which is that of `api_group`. */
+async function permissionAdvice(socketPath: string): Promise<string> {
+  const { gid, mode } = await stat(socketPath).catch(() => ({ gid: 0, mode: 0 }));
+  if ((mode & 0o020) === 0) return "use sudo, or name a group of yours as api_group in fleet.conf";
+  const line = readFileSync("/etc/group", "utf8")
+    .split("\n")
+    .find((entry) => entry.split(":")[2] === String(gid));
+  return `use sudo, or join the group ${line?.split(":")[0] ?? gid}`;
 }

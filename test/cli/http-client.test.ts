@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
-import { mkdtemp, rm } from "node:fs/promises";
+import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer as createHttpServer, type RequestListener } from "node:http";
 import { createServer as createNetServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { parseEndpoint, unreachable } from "../../src/cli/endpoint.ts";
 import { ApiError, HttpClient } from "../../src/cli/http-client.ts";
 import { isFleetError } from "../../src/runtime/errors.ts";
 import { systemClock } from "../../src/runtime/system-clock.ts";
@@ -48,6 +49,21 @@ test("a daemon that takes connections but never answers is reported at the deadl
 test("no socket means that the daemon is not running", async (context) => {
   const path = await socketPath(context);
   await assert.rejects(client(`unix://${path}`).json(GET), /systemctl status fleetd-ts/);
+});
+
+test("whoever may not use the socket hears who may", async (context) => {
+  const path = await socketPath(context);
+  for (const [mode, expected] of [
+    [0o600, /permission denied: use sudo, or name a group of yours as api_group in fleet\.conf$/],
+    [0o660, /permission denied: use sudo, or join the group [\w-]+$/],
+  ] as const) {
+    // Root may use any, so the refusal is made here.
+    await writeFile(path, "", { mode });
+    await chmod(path, mode);
+    const refusal = Object.assign(new Error("connect EACCES"), { code: "EACCES" });
+    const error = await unreachable(parseEndpoint(`unix://${path}`, {}), refusal);
+    assert.match(error.message, expected);
+  }
 });
 
 test("the first endpoint that answers is used, also for the calls after it", async (context) => {

@@ -130,8 +130,12 @@ export class FleetClient {
     return results;
   }
 
-  watch(units: readonly string[], signal: AbortSignal): AsyncIterable<WatchLine> {
-    return this.#http.lines({ method: "POST", path: "/fleet/v2/watch", body: { units }, signal });
+  async *watch(units: readonly string[], signal: AbortSignal): AsyncGenerator<WatchLine, void> {
+    const call = { method: "POST", path: "/fleet/v2/watch", body: { units }, signal } as const;
+    for await (const line of this.#http.lines<WatchLine>(call)) {
+      if ("notices" in line) this.#onNotices(line.notices);
+      yield line;
+    }
   }
 
   /** Of every unit, also of those that come, and of the presence of machines. */

@@ -533,6 +533,27 @@ test("a daemon that restarts while a command waits is waited for", async () => {
   assert.deepEqual([exit, out], [0, `Unit slow.service launched on ${HERE}\n`]);
 });
 
+test("a command that waits says once that the registry is away", async (context) => {
+  context.after(() => cluster.notices.splice(0));
+  cluster.behaviours.set("patient.service", { idle: true });
+  let said = "";
+  const writeError = (text: string) => {
+    said += text;
+  };
+  const starting = cluster.runWith({ writeError }, "start", await file("patient.service"));
+  const waits = (what: string, until: () => boolean) =>
+    waitFor({ what, deadlineMs: 10_000, everyMs: 10, look: async () => until(), until: Boolean });
+  await waits("the command waits", () => cluster.waiting > 0);
+  cluster.notices.push({ code: "registry-away", message: "the registry is away: why" });
+  await cluster.touch("patient.service");
+  await waits("it is said", () => said !== "");
+  cluster.notices.splice(0, 1, { code: "registry-away", message: "the registry is away: still" });
+  cluster.behaviours.delete("patient.service");
+  await cluster.touch("patient.service");
+  assert.equal((await starting).exit, 0);
+  assert.equal(said, "NOTICE: the registry is away: why\n");
+});
+
 test("a unit that someone else destroys while a command waits for it ends the waiting", async () => {
   cluster.behaviours.set("raced.service", { idle: true });
   const starting = cluster.run("start", await file("raced.service"));

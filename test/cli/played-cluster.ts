@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { processUnitLogs } from "../../src/api/process-unit-logs.ts";
+import type { Notice } from "../../src/api/protocol.ts";
 import { type Api, startApi } from "../../src/api/server.ts";
 import type { Terminal } from "../../src/cli/terminal.ts";
 import { previewPlan } from "../../src/engine/preview.ts";
@@ -45,6 +46,8 @@ export class PlayedCluster {
   readonly store: EmbeddedStore;
   readonly keys: Keys = makeKeys();
   readonly behaviours = new Map<string, Behaviour>();
+  /** What the daemon has to say of itself. */
+  readonly notices: Notice[];
   readonly #registry: Registry;
   readonly #startApi: () => Promise<Api>;
   #api: Api;
@@ -55,6 +58,7 @@ export class PlayedCluster {
     const directory = await mkdtemp(join(tmpdir(), "fleet-cli-"));
     const store = openEmbeddedStore({ clock: systemClock, random: systemRandom });
     const shared = { clock: systemClock, random: systemRandom, logger: silentLogger };
+    const notices: Notice[] = [];
     const registry = new Registry({ ...shared, store, keys: makeKeys() });
     const openApi = () =>
       startApi({
@@ -64,7 +68,7 @@ export class PlayedCluster {
           machineId: M1,
           version: "0.1.0",
           singleMachine: false,
-          notices: () => [],
+          notices: () => notices,
           rejoin: async (mode) => [`${mode}.service`],
           act: async () => {},
         },
@@ -75,19 +79,28 @@ export class PlayedCluster {
         previewPlan,
         listen: [{ type: "unix", path: join(directory, "fleet.sock"), mode: 0o600 }],
       });
-    return new PlayedCluster({ directory, store, registry, openApi, api: await openApi() });
+    return new PlayedCluster({
+      directory,
+      store,
+      registry,
+      notices,
+      openApi,
+      api: await openApi(),
+    });
   }
 
   private constructor(parts: {
     readonly directory: string;
     readonly store: EmbeddedStore;
     readonly registry: Registry;
+    readonly notices: Notice[];
     readonly openApi: () => Promise<Api>;
     readonly api: Api;
   }) {
     this.directory = parts.directory;
     this.store = parts.store;
     this.#registry = parts.registry;
+    this.notices = parts.notices;
     this.#startApi = parts.openApi;
     this.#api = parts.api;
     // A test may close the store while it is played.

@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import { Refusal } from "./http.ts";
 
 /** Where a request came in: what a browser can be tricked into reaching is checked more closely. */
@@ -13,26 +14,37 @@ export interface GuardedRequest {
   /** Every Content-Type header. */
   readonly contentTypes: readonly string[];
   readonly hasBody: boolean;
+  /** Whether the certificate that was shown to the client is for that name. */
+  readonly isCertified: (name: string) => boolean;
 }
 
 /**
- * What would let a web page change the cluster through an operator's browser is refused: a foreign Host (DNS rebinding) and the
+ * What would let a web page see or change the cluster through an operator's browser is refused: a foreign Host (DNS rebinding) and the
  * content types that forms can send. Undefined: let it in.
  */
 export function guard(entrance: Entrance, request: GuardedRequest): Refusal | undefined {
-  if (["GET", "HEAD", "OPTIONS"].includes(request.method)) return undefined;
-  if (entrance.type === "tcp" && !entrance.hosts.has(hostName(request.host ?? ""))) {
+  const isRead = ["GET", "HEAD", "OPTIONS"].includes(request.method);
+  // A browser always says whom it asks.
+  const isForeign = request.host === undefined ? !isRead : !isOwnName(entrance, request);
+  if (entrance.type === "tcp" && isForeign) {
     return new Refusal(
       403,
       "forbidden-host",
       `Host "${request.host ?? ""}" is not a name of this machine: use its address`,
     );
   }
+  if (isRead) return undefined;
   // A DELETE says all in its path; browsers ask before they send one to another site.
   if (request.method === "DELETE" && !request.hasBody && request.contentTypes.length === 0) {
     return undefined;
   }
   return contentTypeProblem(request.contentTypes);
+}
+
+/** A page of a foreign site cannot have been loaded from an address of this machine, so addresses are as good as own names. */
+function isOwnName({ hosts }: Entrance, { host = "", isCertified }: GuardedRequest): boolean {
+  const name = hostName(host);
+  return hosts.has(name) || isIP(name) !== 0 || isCertified(name);
 }
 
 function contentTypeProblem(contentTypes: readonly string[]): Refusal | undefined {

@@ -1,5 +1,6 @@
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from "node:http";
 import { Server as TlsServer } from "node:https";
+import { TLSSocket } from "node:tls";
 import type { Registry } from "../registry/registry.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { errorMessage } from "../runtime/errors.ts";
@@ -228,7 +229,11 @@ class ApiServer {
     const { headers } = incoming;
     const hasBody =
       headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
-    const refusal = guard(entrance, { method, host: headers.host, contentTypes, hasBody });
+    const { socket } = incoming;
+    const isCertified = (name: string) =>
+      socket instanceof TLSSocket && socket.getX509Certificate()?.checkHost(name) !== undefined;
+    const asked = { method, host: headers.host, contentTypes, hasBody, isCertified };
+    const refusal = guard(entrance, asked);
     if (refusal !== undefined) throw refusal;
     this.#refuseWhileDetached(method, path);
     const request: ApiRequest = {

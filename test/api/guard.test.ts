@@ -21,7 +21,17 @@ const CASES: readonly (readonly [
   contentTypes: readonly string[],
   status: number | undefined,
 ])[] = [
-  ["tcp", "GET", "evil.example", [], undefined],
+  ["tcp", "GET", "evil.example", [], 403],
+  ["tcp", "GET", "evil.example:49153", [], 403],
+  ["tcp", "HEAD", "10.0.0.1.evil.example", [], 403],
+  ["tcp", "GET", "localhost:49153", [], undefined],
+  // Programs that speak HTTP/1.0; a browser always says it.
+  ["tcp", "GET", undefined, [], undefined],
+  // Another address of this machine, or one that leads to it: a browser sends it only to that address.
+  ["tcp", "GET", "192.0.2.7:49153", [], undefined],
+  ["tcp", "POST", "192.0.2.7:49153", JSON_TYPE, undefined],
+  ["tcp", "POST", "[2001:db8::7]:49153", JSON_TYPE, undefined],
+  ["tcp", "POST", "node-1.certified.example", JSON_TYPE, undefined],
   ["tcp", "POST", "10.0.0.1:49153", JSON_TYPE, undefined],
   ["tcp", "POST", "[::1]:49153", JSON_TYPE, undefined],
   ["tcp", "POST", "LOCALHOST", JSON_TYPE, undefined],
@@ -40,7 +50,9 @@ const CASES: readonly (readonly [
 test("guard() refuses what a web page could make a browser send", () => {
   const hosts = new Set(["localhost", "127.0.0.1", "::1", "10.0.0.1"]);
   for (const [type, method, host, contentTypes, status] of CASES) {
-    const refusal = guard({ type, hosts }, { method, host, contentTypes, hasBody: false });
+    const isCertified = (name: string) => name === "node-1.certified.example";
+    const request = { method, host, contentTypes, hasBody: false, isCertified };
+    const refusal = guard({ type, hosts }, request);
     assert.equal(refusal?.status, status, `${type} ${method} ${host} ${contentTypes}`);
   }
 });
@@ -97,7 +109,7 @@ test("the socket belongs to the group that may use it", async (t) => {
   await assert.rejects(listen("no-such-group"), /another process listens|there is no group/);
 });
 
-test("on TCP a foreign Host cannot change anything", async (t) => {
+test("on TCP a foreign Host can neither change nor read anything", async (t) => {
   const world = await openApiWorld(t);
   const api = await startApi({
     registry: world.registry,
@@ -119,6 +131,17 @@ test("on TCP a foreign Host cannot change anything", async (t) => {
   t.after(() => api.close());
   const [address] = api.addresses;
   assert(address?.type === "tcp");
+  const read = async (host: string) => {
+    const target = {
+      host: "127.0.0.1",
+      port: address.port,
+      method: "GET",
+      path: "/fleet/v1/units",
+    };
+    return (await send(target, { headers: { host } })).status;
+  };
+  assert.equal(await read("evil.example"), 403);
+  assert.equal(await read("fleet.example"), 200);
   const apply = async (host: string) => {
     const target = {
       host: "127.0.0.1",

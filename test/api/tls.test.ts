@@ -18,9 +18,10 @@ test("TCP with certificates lets in who has one, and machines ask each other wit
     logs: processUnitLogs({ journalctl: ["/bin/echo", "there:"] }),
     listen: [{ type: "tcp", host: "127.0.0.1", port: 0, tls }],
   });
-  const get = (certificates: object) =>
+  const get = (certificates: object, host = "127.0.0.1") =>
     new Promise<number | undefined>((resolve, reject) => {
-      const target = { host: "127.0.0.1", port, path: "/fleet/v2/cluster", agent: false as const };
+      const path = "/fleet/v2/cluster";
+      const target = { host: "127.0.0.1", port, path, agent: false as const, headers: { host } };
       const outgoing = request({ ...target, ...certificates }, (response: IncomingMessage) => {
         response.resume();
         resolve(response.statusCode);
@@ -29,6 +30,11 @@ test("TCP with certificates lets in who has one, and machines ask each other wit
       outgoing.end();
     });
   assert.equal(await get(tls), 200);
+  // A name by which only the certificate calls it.
+  const statuses = ["node-1.example:49153", "evil.example"].map((host) =>
+    get({ ...tls, servername: "node-1.example" }, host),
+  );
+  assert.deepEqual(await Promise.all(statuses), [200, 403]);
   await assert.rejects(get({ ca: tls.ca }), /certificate|ECONNRESET|EPIPE/);
 
   await putMachine(here, THERE, { api: `127.0.0.1:${port}` });

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 
-/** An authority and a certificate of it for 127.0.0.1, made by openssl(1): as text, and the directory that has them as files. */
+/** An authority and a certificate of it for 127.0.0.1 and node-1.example, made by openssl(1): as text, and the directory that has them as files. */
 export function makeCertificates(t: TestContext): {
   readonly ca: string;
   readonly cert: string;
@@ -30,7 +30,7 @@ export function makeCertificates(t: TestContext): {
     "2",
   );
   openssl("req", ...newKey, "-keyout", "m.key", "-out", "m.csr", "-subj", "/CN=machine");
-  writeFileSync(join(directory, "san"), "subjectAltName=IP:127.0.0.1");
+  writeFileSync(join(directory, "san"), "subjectAltName=IP:127.0.0.1,DNS:node-1.example");
   const sign = [
     "-CA",
     "ca.crt",

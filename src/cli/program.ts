@@ -61,7 +61,7 @@ class Run {
 
 function makeProgram(run: Run): Command {
   const program = new Command("fleetctl-ts")
-    .description("Runs systemd units on many machines as if they were one.")
+    .description(`fleetctl-ts ${VERSION} runs systemd units on many machines as if they were one.`)
     .usage("[global options] <command> [options] [arguments]")
     .version(`fleetctl-ts version ${VERSION}`, "-v, --version")
     .helpOption("-h, --help")

@@ -72,8 +72,9 @@ for (const args of ["version", "--version", "-v"]) {
 }
 
 for (const args of [[], ["help"], ["--help"], ["-h"], ["--h"]]) {
-  test(`fleetctl-ts ${args.join(" ")}: help with every command, exit 0`, async () => {
+  test(`fleetctl-ts ${args.join(" ")}: help with the version and every command, exit 0`, async () => {
     const result = await runCli(args);
+    assert.match(result.out, /^fleetctl-ts \d+\.\d+\.\d+ runs /m);
     assert.equal(result.exit, 0);
     for (const { name, hidden } of COMMANDS) {
       assert.equal(result.out.includes(`\n  ${name} `), hidden !== true, name);

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, test } from "node:test";
+import { setTimeout } from "node:timers/promises";
 import {
   destroyAll,
   machineIds,
@@ -11,7 +12,7 @@ import {
   runsOn,
   unitsOn,
 } from "../support/lab-units.ts";
-import { run } from "../support/run.ts";
+import { type RunResult, run, runOk } from "../support/run.ts";
 import { useLab } from "../support/use-lab.ts";
 
 /**
@@ -22,6 +23,7 @@ const fixture = useLab({ machines: 4, settings: { agent_ttl: "3s" } });
 
 afterEach(() => destroyAll(fixture.lab));
 
+const CLIENT = join(import.meta.dirname, "../../src/cli/main.ts");
 const SLEEP = "[Service]\nExecStart=/bin/sh -c 'echo Hello, World!; exec sleep infinity'\n";
 const CONFLICT = `${SLEEP}[X-Fleet]\nConflicts=conflict.*.service\n`;
 
@@ -57,7 +59,45 @@ async function rows(...args: readonly string[]): Promise<number> {
 
 test("F1 TestClientVersionFlag, F2 TestClientVersionHelpOutput, F3 TestClientHelpFlag", async () => {
   assert.match(await ok("version"), /^fleetctl-ts version \d+\.\d+\.\d+\n$/);
-  for (const args of [["--help"], ["-h"], ["help"], []]) assert.match(await ok(...args), /Usage:/);
+  for (const args of [["--help"], ["-h"], ["help"], []]) {
+    assert.match(await ok(...args), /Usage:[\s\S]*fleetctl-ts \d+\.\d+\.\d+/);
+  }
+});
+
+/** Answers of a person to ssh are those of a program that says yes. */
+async function bySsh(...args: readonly string[]): Promise<RunResult> {
+  const { lab } = fixture;
+  const yes = join(lab.dir, "yes");
+  await writeFile(yes, "#!/bin/sh\necho yes\n", { mode: 0o755 });
+  const options = ["--ssh-username", "root", "--ssh-key-file", join(lab.dir, "key")];
+  const knownHosts = ["--known-hosts-file", join(lab.dir, "known_hosts")];
+  return run([process.execPath, CLIENT, ...options, ...knownHosts, ...args], {
+    cwd: lab.dir,
+    env: {
+      FLEETCTL_ENDPOINT: await lab.endpoint(1),
+      ...{ SSH_ASKPASS: yes, SSH_ASKPASS_REQUIRE: "force", SSH_AUTH_SOCK: "" },
+    },
+  });
+}
+
+test("F4 TestKnownHostsVerification: a host is known from its first use on, and another key in its place refused", async () => {
+  const { lab } = fixture;
+  const id = await lab.machineId(2);
+  const uptime = async () => (await bySsh("ssh", id, "uptime")).code;
+  assert.equal(await uptime(), 0);
+  const tunnel = ["--tunnel", await lab.address(2), "--endpoint", "unix:///run/fleet.sock"];
+  assert.equal((await bySsh(...tunnel, "list-machines")).code, 0);
+  const key = "/etc/ssh/ssh_host_ed25519_key";
+  const before = await readFile(join(lab.dir, "hostkey"));
+  await runOk(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", join(lab.dir, "other")]);
+  await lab.writeFile(2, key, await readFile(join(lab.dir, "other")));
+  assert.equal(await uptime(), 255);
+  const changed = await bySsh(...tunnel, "list-machines");
+  assert.deepEqual([changed.code, /host key .* has changed/.test(changed.stderr)], [1, true]);
+  await writeFile(join(lab.dir, "known_hosts"), "");
+  assert.equal(await uptime(), 0);
+  await lab.writeFile(2, key, before);
+  await rm(join(lab.dir, "known_hosts"));
 });
 
 test("F5 TestFleetctlWithEnv: the endpoint is the environment's", async () => {
@@ -81,6 +121,50 @@ test("F6 TestDynamicClusterNewMemberUnitMigration", async () => {
   }
 });
 
+test("F8 TestSingleNodeConnectivityLoss: units of every state stay what they are while etcd is away, and afterwards", async () => {
+  const { lab } = fixture;
+  const kinds = ["single", "global"].flatMap((kind) =>
+    ["inactive", "loaded", "launched"].map((state) => ({ kind, state, unit: `${kind}@${state}` })),
+  );
+  await files({
+    "single@.service": SLEEP,
+    "global@.service": `${SLEEP}[X-Fleet]\nGlobal=true\n`,
+  });
+  const verbs = { inactive: "submit", loaded: "load", launched: "start" };
+  for (const { state, unit } of kinds) await ok(verbs[state as keyof typeof verbs], unit);
+  const wanted = () => ok("list-unit-files", "--no-legend", "--fields", "unit,dstate");
+  const shown = () => ok("list-units", "--no-legend", "--full", "--fields", "unit,machine,active");
+  const files0 = await wanted();
+  const units0 = await shown();
+  const names = kinds.map(({ unit }) => `${unit}.service`);
+  const before = await unitsOn(lab, names);
+  await lab.etcd("stop");
+  try {
+    // Longer than the ttl.
+    await setTimeout(5_000);
+    assert.deepEqual(await unitsOn(lab, names), before);
+    for (const { state, unit } of kinds.filter(({ kind }) => kind === "global")) {
+      const { stdout } = await lab.exec(3, "systemctl", "is-enabled", `${unit}.service`);
+      assert.equal(stdout.trim(), state === "inactive" ? "" : "linked-runtime");
+    }
+  } finally {
+    await lab.etcd("start");
+  }
+  await lab.waitFor({
+    what: "the registry answers",
+    deadlineMs: 40_000,
+    look: async () =>
+      (await lab.fleetctl("list-machines", "--no-legend")).stdout.split("\n").length,
+    until: (lines) => lines === 5,
+  });
+  assert.deepEqual([await wanted(), await shown()], [files0, units0]);
+  assert.deepEqual(await unitsOn(lab, names), before);
+  for (const machine of lab.machines) {
+    const journal = await lab.journal(machine, "-o", "cat");
+    assert.doesNotMatch(journal, /Stopping (single|global)@/);
+  }
+});
+
 test("F9 TestInstallUnit: a unit that systemd starts along with another", async () => {
   const { lab } = fixture;
   const discovery = `[Unit]\nBindsTo=hello.service\n${SLEEP}[Install]\nWantedBy=hello.service\n[X-Fleet]\nMachineOf=hello.service\n`;
@@ -98,7 +182,7 @@ test("F9 TestInstallUnit: a unit that systemd starts along with another", async 
   });
 });
 
-test("F10 to F14: machines, a bad page token, and metadata over the API", async () => {
+test("F10 to F14, V17: machines, a bad page token, and metadata over the API", async () => {
   const { lab } = fixture;
   const base = `${await lab.endpoint(1)}/fleet/v1/machines`;
   const get = await fetch(base);
@@ -126,6 +210,9 @@ test("F10 to F14: machines, a bad page token, and metadata over the API", async 
   ]) {
     assert.deepEqual(await patch(bad), [400, "application/json"]);
   }
+  const ghost = [{ op: "add", path: "/0123456789abcdef/metadata/foo", value: "bar" }];
+  assert.deepEqual(await patch(ghost), [204, "application/json"]);
+  assert.doesNotMatch(await ok("list-machines", "--all", "--full"), /0123456789abcdef/);
 });
 
 test("F15 TestTemplatesWithSpecifiersInMetadata", async () => {
@@ -331,31 +418,67 @@ test("F29 TestShutdownVsMonitor: a daemon that is cut off from everything stops 
   }
 });
 
-test("F32 to F36 and F41: instances of a template through all states", async () => {
+test("F31 TestTunnelScheduleBatchUnits: the socket of a machine is reached through SSH", async () => {
+  const { lab } = fixture;
+  await files({ "hello.service": SLEEP, "hello@.service": SLEEP });
+  const tunnel = ["--tunnel", await lab.address(1), "--endpoint", "unix:///run/fleet.sock"];
+  // The client itself asks on the terminal; ssh, which has somebody to ask, learns the key before.
+  assert.equal((await bySsh("ssh", await lab.machineId(1), "true")).code, 0);
+  const instances = Array.from({ length: 10 }, (_, index) => `hello@${index + 1}`);
+  for (const units of [["hello"], instances]) {
+    const { code, stderr } = await bySsh(...tunnel, "start", ...units);
+    assert.deepEqual([code, stderr], [0, ""]);
+  }
+  await activeBecomes(11);
+  await rm(join(lab.dir, "known_hosts"));
+});
+
+test("F32 TestUnitRunnable: one unit runs, and no other", async () => {
+  await ok("start", ...(await files({ "hello.service": SLEEP })));
+  const listed = await ok("list-units", "--no-legend", "--fields", "unit,active");
+  assert.equal(listed.trim().replace(/\t+/, " "), "hello.service active");
+});
+
+test("F33 to F36 and F41: instances of a template through all states", async () => {
   await files({ "hello@.service": SLEEP });
   const instances = Array.from({ length: 9 }, (_, index) => `hello@0${9 - index}`);
   await ok("submit", ...instances);
   assert.equal(await rows("list-unit-files"), 9);
+  await ok("destroy", "hello@*");
+  assert.equal(await rows("list-unit-files"), 0);
+  await ok("submit", ...instances);
   const listed = (await ok("list-unit-files", "--no-legend", "--fields", "unit"))
     .trim()
     .split("\n");
   assert.deepEqual(listed, [...listed].sort());
   await ok("destroy", "hello@*");
   assert.equal(await rows("list-unit-files"), 0);
-  await ok("load", "hello@{1..6}");
-  assert.equal(await rows("list-units"), 6);
-  await ok("unload", "hello@*");
-  assert.equal(await rows("list-units"), 0);
-  await ok("start", "hello@{1..3}");
-  await activeBecomes(3);
-  await ok("stop", "hello@{1..3}");
-  assert.equal(await active(), 0);
-  await ok("start", "hello@{1..3}");
-  await activeBecomes(3);
-  await files({ "hello@.service": "[Service]\nExecStart=/bin/sleep 2000\n" });
-  await ok("start", "--replace", "hello@{1..3}");
-  assert.equal(await ok("cat", "hello@2"), "[Service]\nExecStart=/bin/sleep 2000\n");
-  await activeBecomes(3);
+  for (const count of [6, 6]) {
+    await ok("load", "hello@{1..6}");
+    assert.equal(await rows("list-units"), count);
+    await ok("unload", "hello@*");
+    assert.equal(await rows("list-units"), 0);
+  }
+  for (const count of [3, 3]) {
+    await ok("start", "hello@{1..3}");
+    await activeBecomes(count);
+    await ok("stop", "hello@{1..3}");
+    assert.equal(await active(), 0);
+  }
+  // The states of 1 to 3 are loaded, and become launched; 4 is inactive.
+  for (const [seconds, verb, units, running] of [
+    [2000, "submit", "hello@4", 0],
+    [2001, "load", "hello@{1..3}", 0],
+    [2002, "start", "hello@{1..3}", 3],
+    [2003, "start", "hello@{1..3}", 3],
+  ] as const) {
+    const text = `[Service]\nExecStart=/bin/sleep ${seconds}\n`;
+    await files({ "hello@.service": text });
+    await ok(verb, "--replace", units);
+    assert.equal(await ok("cat", units.replace("{1..3}", "2")), text);
+    await activeBecomes(running);
+    assert.equal(await rows("list-unit-files"), 6);
+  }
 });
 
 test("F37 TestUnitRestart: each has another process afterwards", async () => {
@@ -374,7 +497,7 @@ test("F37 TestUnitRestart: each has another process afterwards", async () => {
     assert.notEqual(mainPid, before[index]?.mainPid);
 });
 
-test("F38 TestUnitSSHActions (status, journal), F39 TestUnitCat, F40 TestUnitStatus", async () => {
+test("F38 TestUnitSSHActions, F39 TestUnitCat, F40 TestUnitStatus", async () => {
   const names = await files({ "hello.service": SLEEP });
   await ok("load", ...names);
   const { code, stdout } = await fixture.lab.fleetctl("status", "hello");
@@ -383,6 +506,10 @@ test("F38 TestUnitSSHActions (status, journal), F39 TestUnitCat, F40 TestUnitSta
   await ok("start", "hello");
   assert.match(await ok("status", "hello"), /Active: active/);
   assert.match(await ok("journal", "--sudo", "hello"), /Hello, World!/);
+  const unchecked = "--strict-host-key-checking=false";
+  const echo = await bySsh(unchecked, "ssh", "hello.service", "echo", "foo  bar");
+  assert.deepEqual([echo.code, echo.stdout, echo.stderr], [0, "foo  bar\n", ""]);
+  assert.equal((await bySsh(unchecked, "ssh", "hello", "sh", "-c", "exit 7")).code, 7);
   assert.equal(await ok("cat", "hello"), SLEEP);
 });
 
@@ -441,6 +568,21 @@ test("V12: a start that fails is told at once, V13 to V15: a changed file change
   assert.match(await ok("cat", "x"), /sleep 2000/);
 });
 
+test("V18: of destroyed units only the history of where they were is left in the registry", async () => {
+  const { lab } = fixture;
+  await ok("start", ...(await files({ "left.service": SLEEP })));
+  await ok("destroy", "left");
+  await lab.waitFor({
+    what: "nothing else is left",
+    deadlineMs: 20_000,
+    look: async () =>
+      (await lab.etcdctl("get", "--prefix", "/fleet-ts/", "--keys-only")).stdout
+        .split("\n")
+        .filter((key) => key.includes("left.service")),
+    until: (keys) => keys.every((key) => key === "/fleet-ts/history/left.service"),
+  });
+});
+
 test("journal -f goes on through restarts of both daemons and a move, without loss or doubles", async () => {
   const { lab } = fixture;
   const count = "i=0; while :; do i=$$((i+1)); echo count $$i; sleep 0.1; done";
@@ -451,10 +593,9 @@ test("journal -f goes on through restarts of both daemons and a move, without lo
   const [holder = 0] = await runsOn(lab, "count.service");
   const other = lab.machines.find((machine) => machine !== holder) ?? 0;
   const out = join(lab.dir, "followed");
-  const client = join(import.meta.dirname, "../../src/cli/main.ts");
   const args = ["journal", "-f", "-n", "1", "-o", "cat", "count"];
   const shell = `echo $$ > ${out}.pid; exec "$0" "$@" > ${out}`;
-  const follower = run(["/bin/sh", "-c", shell, process.execPath, client, ...args], {
+  const follower = run(["/bin/sh", "-c", shell, process.execPath, CLIENT, ...args], {
     env: { FLEETCTL_ENDPOINT: await lab.endpoint(other) },
   });
   const read = () => readFile(out, "utf8").catch(() => "");

@@ -17,7 +17,7 @@ const lacking =
 
 if (lacking !== undefined) console.log(`left out: D-Bus adapter on a real systemd (${lacking})`);
 else {
-  describe("D-Bus adapter on a real systemd", () => {
+  describe("F30 TestSystemdUnitFlow: D-Bus adapter on a real systemd", () => {
     const fixture = useLab({ machines: 1, daemons: false });
 
     const inMachine = async (...argv: readonly string[]): Promise<string> => {

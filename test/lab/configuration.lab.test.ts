@@ -38,7 +38,7 @@ async function leaseTtlOf(lab: Lab, machine: number): Promise<number> {
   return Number(/granted with TTL\((\d+)s\)/.exec(lease.stdout)?.[1]);
 }
 
-test("SIGHUP takes in what has changed, and neither unit nor connection notices", async () => {
+test("F27 TestReconfigureServer: SIGHUP takes in what has changed, and neither unit nor connection notices", async () => {
   const { lab } = fixture;
   await startUnits(lab, {
     "a.service": `${sleeper()}[X-Fleet]\nMachineID=${await lab.machineId(1)}\n`,

@@ -44,7 +44,7 @@ async function allPresent(at = 1): Promise<void> {
   });
 }
 
-test("a killed machine's units move, nothing else does; it comes back clean, and nothing moves back", async () => {
+test("V8: a killed machine's units move, nothing else does; it comes back clean, and nothing moves back", async () => {
   const { lab } = fixture;
   const where = await startFive();
   const pin = sleeper(`[X-Fleet]\nMachineID=${await lab.machineId(3)}\n`);
@@ -72,7 +72,7 @@ test("a killed machine's units move, nothing else does; it comes back clean, and
   await registryAgrees(lab, [...UNITS, "pin.service", "all.service"]);
 });
 
-test("systemctl stop fleetd-ts hands units over: each starts elsewhere right after it has stopped, and what fits nowhere else returns", async () => {
+test("V9: systemctl stop fleetd-ts hands units over: each starts elsewhere right after it has stopped, and what fits nowhere else returns", async () => {
   const { lab } = fixture;
   const where = await startFive(sleeper("ExecStop=/bin/sleep 0.5\nExecStopPost=/bin/echo over\n"));
   const pin = sleeper(`[X-Fleet]\nMachineID=${await lab.machineId(2)}\n`);
@@ -127,7 +127,7 @@ test("poweroff hands units over: each stops before its copy starts, without wait
   assert.deepEqual(await places(lab, UNITS), { ...where, ...now });
 });
 
-test("a machine that is shut down and booted at once does not double its units", async () => {
+test("F7 TestDynamicClusterMemberReboot: a machine that is shut down and booted at once does not double its units", async () => {
   const { lab } = fixture;
   const where = await startFive();
   const stay = UNITS.filter((unit) => !where[unit]?.includes(1));
@@ -225,7 +225,7 @@ test("a machine cut off beyond its ttl keeps its units running and gives them ba
   await allPresent(2);
 });
 
-test("a second machine with the same machine id is refused, with both addresses; the first is not disturbed", async () => {
+test("F17 TestDetectMachineId: a second machine with the same machine id is refused, with both addresses; the first is not disturbed", async () => {
   const { lab } = fixture;
   const own = await lab.machineId(3);
   await lab.poweroff(3);

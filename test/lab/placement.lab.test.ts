@@ -74,7 +74,7 @@ test("a global unit runs on every machine that fits and on no other", async () =
   });
 });
 
-test("MachineMetadata= and MachineID= are kept to", async () => {
+test("F24 TestScheduleConditionMachineID, V7: MachineMetadata= and MachineID= are kept to", async () => {
   const { lab } = fixture;
   await lab.configure(3, { ...SETTINGS, metadata: "disk=ssd" });
   await lab.waitFor({
@@ -85,12 +85,26 @@ test("MachineMetadata= and MachineID= are kept to", async () => {
   });
   await startUnits(lab, {
     "ssd.service": sleeper("[X-Fleet]\nMachineMetadata=disk=ssd\n"),
-    "pin.service": sleeper(`[X-Fleet]\nMachineID=${await lab.machineId(2)}\n`),
+    "either.service": sleeper(
+      "[X-Fleet]\nMachineMetadata=hostname=m9\nMachineMetadata=hostname=m2\n",
+    ),
+    "both.service": sleeper("[X-Fleet]\nMachineMetadata=hostname=m3\nMachineMetadata=disk=ssd\n"),
   });
-  assert.deepEqual(await places(lab, ["ssd.service", "pin.service"]), {
-    "ssd.service": [3],
-    "pin.service": [2],
-  });
+  await lab.unitFile("pin@.service", sleeper("[X-Fleet]\nMachineID=%i\n"));
+  const pins = await Promise.all(
+    lab.machines.map(async (machine) => [`pin@${await lab.machineId(machine)}.service`, [machine]]),
+  );
+  const expected = {
+    ...{ "ssd.service": [3], "either.service": [2], "both.service": [3] },
+    ...Object.fromEntries(pins),
+  };
+  assert.equal((await lab.fleetctl("start", ...pins.map(([unit]) => String(unit)))).code, 0);
+  assert.deepEqual(await places(lab, Object.keys(expected)), expected);
+  await lab.unitFile("never.service", sleeper("[X-Fleet]\nMachineMetadata=nosuch=key\n"));
+  assert.equal((await lab.fleetctl("start", "never.service")).code, 1);
+  // It says nothing, which fleet passed over.
+  await lab.unitFile("self.service", sleeper("[X-Fleet]\nMachineOf=self.service\n"));
+  assert.equal((await lab.fleetctl("start", "self.service")).code, 2);
 });
 
 test("a host's own unit is never touched: the unit runs on a machine that lacks it, or name-taken is shown", async () => {

@@ -45,12 +45,14 @@ export class Occupancy {
   }
 
   get open(): OpenMachines {
-    if (this.#stale.length > 0) {
-      for (const machine of this.#stale) machine.isStale = false;
-      this.#open.update(this.#stale);
-      this.#stale.length = 0;
-    }
+    if (this.#stale.length > 0) this.#refreshOpen();
     return this.#open;
+  }
+
+  #refreshOpen(): void {
+    for (const machine of this.#stale) machine.isStale = false;
+    this.#open.update(this.#stale);
+    this.#stale.length = 0;
   }
 
   /** Kept from the first question on: most clusters never ask. */

@@ -57,7 +57,8 @@ export function scheduleGlobal(
   for (const id of machineIds ?? pass.cluster.machineIds) {
     const machine = pass.cluster.machine(id);
     if (machine === undefined || unit.assignedTo.has(machine.id)) continue;
-    if (whyNot(pass.cluster, { unit, machine }) === undefined) syncAssignment(pass, unit, machine);
+    const why = whyNot(pass.cluster, { unit, machine, group: undefined, holds: false });
+    if (why === undefined) syncAssignment(pass, unit, machine);
   }
   const reasons =
     unit.assignedTo.size > 0

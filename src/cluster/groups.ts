@@ -93,6 +93,12 @@ function connected(
   return byAge([...found]);
 }
 
-function byAge(units: UnitEntry[]): readonly UnitEntry[] {
-  return units.length > 1 ? units.sort(compareAge) : units;
+/** Sorts in place, oldest first. Most lists are in order already, and seeing that takes less than sorting them. */
+export function byAge(units: UnitEntry[]): readonly UnitEntry[] {
+  let before: UnitEntry | undefined;
+  for (const unit of units) {
+    if (before !== undefined && compareAge(before, unit) > 0) return units.sort(compareAge);
+    before = unit;
+  }
+  return units;
 }

@@ -1,8 +1,8 @@
 import type { ClusterState } from "../cluster/cluster-state.ts";
 import type { Dirty, ReadonlyDirty } from "../cluster/dirty.ts";
-import { compareAge, isWanted, type UnitEntry } from "../cluster/entries.ts";
+import { isWanted, type UnitEntry } from "../cluster/entries.ts";
 import { compareText } from "../cluster/facts.ts";
-import { groupOf, isAlone, isGroupable, peersOf, splitGroups } from "../cluster/groups.ts";
+import { byAge, groupOf, isAlone, isGroupable, peersOf, splitGroups } from "../cluster/groups.ts";
 import { BLOCKED_INTERVAL_MS, blockedTask } from "./blocked.ts";
 import { noteFailure, runFailures } from "./failures.ts";
 import { scheduleGlobal, settleGlobal } from "./global.ts";
@@ -100,7 +100,7 @@ function runRound(pass: PlanPass): void {
       homeless.set(first, { units: together, standings });
     }
   }
-  for (const oldest of schedule.sort(compareAge)) {
+  for (const oldest of byAge(schedule)) {
     if (oldest.unit?.record.global === true) {
       scheduleGlobal(pass, oldest, globalsOn.get(oldest.name));
     } else {
@@ -148,7 +148,7 @@ function groupsOf(pass: PlanPass, units: readonly UnitEntry[]): Groups {
     heads.push(oldest);
     if (group.length > 1) tied.set(oldest, group);
   }
-  return { heads: heads.sort(compareAge), tied };
+  return { heads: byAge(heads), tied };
 }
 
 function takeQueue(pass: PlanPass): Round {
@@ -172,7 +172,7 @@ function takeQueue(pass: PlanPass): Round {
     const unit = cluster.unit(name);
     if (unit !== undefined) take(unit);
   }
-  return { units: units.sort(compareAge), globalsOn };
+  return { units: byAge(units), globalsOn };
 }
 
 /** The units that are meant, those on the machines included; global ones on these machines apart. */

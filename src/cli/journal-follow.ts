@@ -1,3 +1,4 @@
+import type { WatchLine } from "../api/protocol.ts";
 import type { MachineView } from "../cluster/views.ts";
 import { backoffMs } from "../runtime/backoff.ts";
 import { sleep } from "../runtime/clock.ts";
@@ -8,7 +9,7 @@ import type { JournalEntry } from "./journal-entry.ts";
 import { field, realtimeUs } from "./journal-entry.ts";
 import { LiveMerge } from "./journal-merge.ts";
 import { readJournal } from "./journal-source.ts";
-import { holdersOf } from "./journal-targets.ts";
+import { holdersOf, type UnitTarget } from "./journal-targets.ts";
 
 /** What a request's head may name. */
 export const UNITS_PER_REQUEST = 100;
@@ -30,7 +31,9 @@ export function sourceKey(unit: string, machineId: string): string {
 }
 
 export interface FollowOptions {
-  readonly units: readonly string[];
+  readonly targets: readonly UnitTarget[];
+  /** Whether a unit that is not among them is meant too, now that it is there. */
+  readonly later: ((name: string) => UnitTarget | undefined) | undefined;
   /** By sourceKey. */
   readonly seen: ReadonlyMap<string, Seen>;
   readonly query: Omit<JournalQuery, "units" | "follow" | "afterCursor">;
@@ -41,8 +44,6 @@ export interface FollowOptions {
   readonly print: (line: Line) => void;
   /** For standard error. */
   readonly say: (text: string) => void;
-  /** Machine ids that no unit may be followed beyond; undefined: anywhere. */
-  readonly only: ReadonlySet<string> | undefined;
 }
 
 /**
@@ -54,6 +55,8 @@ export class Follower {
   readonly #options: FollowOptions;
   readonly #signal: AbortSignal;
   readonly #merge: LiveMerge<Line>;
+  /** By name. */
+  readonly #targets: Map<string, UnitTarget>;
   /** `unit machine` */
   readonly #followed = new Set<string>();
   readonly #running: Promise<void>[] = [];
@@ -64,6 +67,7 @@ export class Follower {
     this.#context = context;
     this.#options = options;
     this.#signal = signal;
+    this.#targets = new Map(options.targets.map((target) => [target.name, target]));
     this.#merge = new LiveMerge({
       clock: context.clock,
       order: ({ entry }) => realtimeUs(entry),
@@ -74,11 +78,11 @@ export class Follower {
   async run(): Promise<void> {
     for (let failures = 0; !this.#signal.aborted; ) {
       try {
-        for await (const line of this.#context.client.watch(this.#options.units, this.#signal)) {
+        for await (const line of this.#watch()) {
           failures = 0;
           if (this.#watchLost) this.#options.say("connected again");
           this.#watchLost = false;
-          if (line.type === "unit") {
+          if (line.type === "unit" && this.#isMeant(line.unit.name)) {
             for (const id of holdersOf(line.unit)) this.#follow(id, [line.unit.name], "all");
           }
           if (line.type === "gone") this.#gone(line.name);
@@ -96,6 +100,19 @@ export class Follower {
     this.#merge.flush();
   }
 
+  #watch(): AsyncIterable<WatchLine> {
+    const { client } = this.#context;
+    return this.#options.later === undefined
+      ? client.watch([...this.#targets.keys()], this.#signal)
+      : client.watchAll(this.#signal);
+  }
+
+  #isMeant(name: string): boolean {
+    const target = this.#targets.get(name) ?? this.#options.later?.(name);
+    if (target !== undefined) this.#targets.set(name, target);
+    return target !== undefined;
+  }
+
   /** Begins with what is known already, so that nothing waits for the watch. */
   begin(machineId: string, units: readonly string[]): void {
     this.#follow(machineId, units, this.#options.lines);
@@ -108,9 +125,12 @@ export class Follower {
 
   /** Where nothing was found before, or where a unit comes for the first time, all there is is new. */
   #follow(machineId: string, units: readonly string[], unseen: number | "all"): void {
-    const { only, seen } = this.#options;
-    if (only?.has(machineId) === false) return;
-    const fresh = units.filter((unit) => !this.#followed.has(sourceKey(unit, machineId)));
+    const { seen } = this.#options;
+    const fresh = units.filter((unit) => {
+      const { bound = false, holders = [] } = this.#targets.get(unit) ?? {};
+      const isHere = !bound || holders.includes(machineId);
+      return isHere && !this.#followed.has(sourceKey(unit, machineId));
+    });
     for (const unit of fresh) this.#followed.add(sourceKey(unit, machineId));
     const groups = Map.groupBy(fresh, (unit) => seen.get(sourceKey(unit, machineId)));
     for (const [before, group] of groups) {

@@ -1,6 +1,6 @@
 import type { UnitHistory } from "../api/protocol.ts";
 import type { MachineView, UnitView } from "../cluster/views.ts";
-import { isTemplate, mangleUnitName, parseUnitName } from "../units/unit-name.ts";
+import { isTemplate, mangleUnitName, templateOf } from "../units/unit-name.ts";
 import { findMachine } from "./commands/machines.ts";
 import type { Context } from "./context.ts";
 import { expandArguments, isPattern, matchesPattern, splitMachine } from "./unit-arguments.ts";
@@ -13,6 +13,8 @@ export interface UnitTarget {
   readonly holders: readonly string[];
   /** Machines that had it before. */
   readonly former: readonly string[];
+  /** Asked for as UNIT@MACHINE, or with --machine: only those of `holders`. */
+  readonly bound: boolean;
   /** Neither in the registry nor in its history: it may be a global unit that was destroyed, or a slip of the finger. */
   readonly unknown: boolean;
 }
@@ -21,6 +23,8 @@ export interface Targets {
   readonly units: readonly UnitTarget[];
   /** Patterns that match nothing. */
   readonly missing: readonly string[];
+  /** For a unit that came later: what a pattern or template makes of it. Undefined: there is none among the words. */
+  readonly later: ((name: string) => UnitTarget | undefined) | undefined;
 }
 
 /**
@@ -40,29 +44,40 @@ export async function findTargets(
       return { word: split.unit, on: (await findMachine(context, split.machine)).id };
     }),
   );
-  const found = await findNames(context, [...new Set(asked.map(({ word }) => word))]);
+  const found = await find(context, [...new Set(asked.map(({ word }) => word))]);
+  const known = [...new Set([...found.views.keys(), ...found.histories.keys()])].sort();
   const targets = new Map<string, UnitTarget>();
   const missing = new Set<string>();
   for (const { word, on } of asked) {
-    const names = found.namesOf(word);
+    const names = isMany(word)
+      ? known.filter((name) => standsFor(word, name))
+      : [mangleUnitName(word)];
     if (names.length === 0) missing.add(word);
     for (const name of names) {
-      const target = makeTarget({ ...found, name, on });
-      const before = targets.get(name);
-      targets.set(name, before === undefined ? target : union(before, target));
+      targets.set(name, union(targets.get(name), makeTarget({ ...found, name, on })));
     }
   }
-  return { units: [...targets.values()], missing: [...missing] };
+  const many = asked.filter(({ word }) => isMany(word));
+  const later = (name: string) => {
+    const fresh = { views: new Map(), histories: new Map(), name };
+    return many
+      .filter(({ word }) => standsFor(word, name))
+      .map(({ on }) => makeTarget({ ...fresh, on }))
+      .reduce<UnitTarget | undefined>(union, undefined);
+  };
+  return {
+    units: [...targets.values()],
+    missing: [...missing],
+    later: many.length === 0 ? undefined : later,
+  };
 }
 
 interface Found {
   readonly views: ReadonlyMap<string, UnitView>;
   readonly histories: ReadonlyMap<string, UnitHistory>;
-  readonly namesOf: (word: string) => readonly string[];
 }
 
-async function findNames(context: Context, words: readonly string[]): Promise<Found> {
-  const isMany = (word: string) => isPattern(word) || isTemplate(mangleUnitName(word));
+async function find(context: Context, words: readonly string[]): Promise<Found> {
   const many = words.some(isMany);
   const plain = words.filter((word) => !isMany(word)).map(mangleUnitName);
   const [units, history] = await Promise.all([
@@ -71,22 +86,26 @@ async function findNames(context: Context, words: readonly string[]): Promise<Fo
       : context.client.unitsNamed(plain).then((map) => [...map.values()]),
     context.client.history(many ? [] : plain),
   ]);
-  const views = new Map(units.map((unit) => [unit.name, unit]));
-  const histories = new Map(history.map((unit) => [unit.name, unit]));
-  const known = [...new Set([...views.keys(), ...histories.keys()])].sort();
-  const namesOf = (word: string) => {
-    if (isPattern(word)) return known.filter((name) => matchesPattern(word, name));
-    const name = mangleUnitName(word);
-    if (!isTemplate(name)) return [name];
-    const { prefix, type } = parseUnitName(name) ?? { prefix: "", type: "" };
-    return known.filter(
-      (one) => one.startsWith(`${prefix}@`) && one.endsWith(`.${type}`) && one !== name,
-    );
+  return {
+    views: new Map(units.map((unit) => [unit.name, unit])),
+    histories: new Map(history.map((unit) => [unit.name, unit])),
   };
-  return { views, histories, namesOf };
 }
 
-function makeTarget(found: Found & { readonly name: string; readonly on: string | undefined }) {
+/** A pattern, or a template, which means all its instances. */
+function isMany(word: string): boolean {
+  return isPattern(word) || isTemplate(mangleUnitName(word));
+}
+
+function standsFor(word: string, name: string): boolean {
+  return isPattern(word)
+    ? matchesPattern(word, name)
+    : !isTemplate(name) && templateOf(name) === mangleUnitName(word);
+}
+
+function makeTarget(
+  found: Found & { readonly name: string; readonly on: string | undefined },
+): UnitTarget {
   const { name, on, views, histories } = found;
   const view = views.get(name);
   const history = histories.get(name);
@@ -95,8 +114,9 @@ function makeTarget(found: Found & { readonly name: string; readonly on: string 
     (id) => !holders.includes(id),
   );
   const unknown = view === undefined && history === undefined;
-  if (on === undefined) return { name, view, holders, former, unknown };
-  return { name, view, holders: [on], former: [], unknown };
+  const bound = on !== undefined;
+  if (!bound) return { name, view, holders, former, bound, unknown };
+  return { name, view, holders: [on], former: [], bound, unknown };
 }
 
 /** Machines that should hold a unit or report it. */
@@ -106,11 +126,13 @@ export function holdersOf(view: UnitView | undefined): readonly string[] {
   return [...new Set(ids)].sort();
 }
 
-function union(a: UnitTarget, b: UnitTarget): UnitTarget {
+function union(a: UnitTarget | undefined, b: UnitTarget): UnitTarget {
+  if (a === undefined) return b;
   return {
     ...a,
     holders: [...new Set([...a.holders, ...b.holders])].sort(),
     former: [...new Set([...a.former, ...b.former])],
+    bound: a.bound && b.bound,
   };
 }
 

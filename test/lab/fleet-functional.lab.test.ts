@@ -623,6 +623,61 @@ test("journal -f goes on through restarts of both daemons and a move, without lo
   assert.ok(numbers.length > 20, stdout);
 });
 
+test("journal -f stays on the machine that was named, and takes in what comes to match a pattern", async () => {
+  const { lab } = fixture;
+  const talker = (word: string) =>
+    `[Service]\nExecStart=/bin/sh -c 'while :; do echo ${word}; sleep 0.1; done'\n`;
+  await files({
+    "chorus.service": `${talker("la")}[X-Fleet]\nGlobal=true\n`,
+    "voice@.service": talker("voice %i"),
+  });
+  await ok("start", "chorus", "voice@1");
+  await activeBecomes(5);
+  const [named] = await machineIds(lab);
+  const follow = async (file: string, ...args: readonly string[]) => {
+    const out = join(lab.dir, file);
+    const shell = `echo $$ > ${out}.pid; exec "$0" "$@" > ${out}`;
+    const ended = run(
+      ["/bin/sh", "-c", shell, process.execPath, CLIENT, "journal", "-f", ...args],
+      {
+        env: { FLEETCTL_ENDPOINT: await lab.endpoint(2) },
+      },
+    );
+    const read = () => readFile(out, "utf8").catch(() => "");
+    const until = (what: string, isSo: (text: string) => boolean) =>
+      lab.waitFor({ what, deadlineMs: 20_000, look: read, until: isSo });
+    const end = async () => {
+      process.kill(Number(await readFile(`${out}.pid`, "utf8")));
+      await ended;
+      return await read();
+    };
+    return { until, end };
+  };
+  const one = await follow(
+    "one",
+    "-o",
+    "json",
+    "-n",
+    "1",
+    `chorus.service@${named?.id.slice(0, 8)}`,
+  );
+  const all = await follow("all", "-o", "json", "-n", "1", "voice@*");
+  await all.until("the first voice is heard", (text) => text.includes("voice 1"));
+  await ok("start", "voice@2");
+  await all.until("the second voice is heard", (text) => text.includes("voice 2"));
+  await one.until("the chorus is heard", (text) => text.split("\n").length > 20);
+  const machines = (await one.end())
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line).FLEET_MACHINE);
+  assert.deepEqual([...new Set(machines)], [named?.id]);
+  const voices = (await all.end())
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line).FLEET_UNIT);
+  assert.deepEqual([...new Set(voices)].sort(), ["voice@1.service", "voice@2.service"]);
+});
+
 test("the journal of a unit that moved and was destroyed comes from every machine that had it", async () => {
   const { lab } = fixture;
   await ok("start", ...(await files({ "moved.service": SLEEP })));

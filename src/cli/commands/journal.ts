@@ -14,7 +14,7 @@ import { Follower, type Line, type Seen, sourceKey, UNITS_PER_REQUEST } from "..
 import { JOURNAL_FORMATS, type JournalFormat } from "../journal-formats.ts";
 import { mergeOrdered } from "../journal-merge.ts";
 import { type JournalEvent, readJournal } from "../journal-source.ts";
-import { findTargets, presentIds, type UnitTarget } from "../journal-targets.ts";
+import { findTargets, presentIds, type Targets, type UnitTarget } from "../journal-targets.ts";
 
 const LINES_DEFAULT = 10;
 const DRAIN_EVERY_LINES = 500;
@@ -25,7 +25,7 @@ export const journal: CommandRun = async (context, args, options) => {
   if (follow && options.until !== undefined) {
     throw new FleetError("usage", "--follow goes on for ever: it does not go with --until");
   }
-  const { units, missing } = await findTargets(context, args, options.machine);
+  const { units, missing, later } = await findTargets(context, args, options.machine);
   for (const word of missing) context.err(`No unit is, or was, named ${word}`);
   const exits = [missing.length === 0 ? EXIT_DONE : EXIT_NOT_FOUND];
   const unknown = units.filter((unit) => unit.unknown);
@@ -34,7 +34,7 @@ export const journal: CommandRun = async (context, args, options) => {
   if (wanted.length === 0) return EXIT_NOT_FOUND;
   const reading = new Reading(context, options, wanted);
   exits.push(await reading.printBacklog());
-  if (follow) await reading.follow();
+  if (follow) await reading.follow(later);
   for (const { name } of unknown) {
     if (follow || reading.printed.has(name)) continue;
     tellUnknown(context, name);
@@ -55,7 +55,7 @@ class Reading {
   readonly #options: CommandOptions;
   readonly #targets: readonly UnitTarget[];
   readonly #format: JournalFormat;
-  readonly #units: ReadonlySet<string>;
+  readonly #units: Set<string>;
   readonly #seen = new Map<string, Seen>();
   readonly #sources = new Set<string>();
   #labelWidth = 0;
@@ -143,13 +143,18 @@ class Reading {
     return holderFailed || failed.size >= asked ? EXIT_FAILED : EXIT_DONE;
   }
 
-  async follow(): Promise<void> {
+  async follow(later: Targets["later"]): Promise<void> {
     const { context, options } = { context: this.#context, options: this.#options };
-    const only = options.machine === undefined ? undefined : this.#holders();
+    const isMeant = (name: string) => {
+      const target = later?.(name);
+      if (target !== undefined) this.#units.add(name);
+      return target;
+    };
     const follower = new Follower(
       context,
       {
-        ...{ units: [...this.#units], seen: this.#seen, only, lines: this.#lines },
+        ...{ targets: this.#targets, seen: this.#seen, lines: this.#lines },
+        later: later && isMeant,
         query: { ...this.#query(), lines: "all" },
         sshPort: options.sshPort,
         sudo: options.sudo === true,

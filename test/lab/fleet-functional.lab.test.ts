@@ -510,6 +510,10 @@ test("F38 TestUnitSSHActions, F39 TestUnitCat, F40 TestUnitStatus", async () => 
   const echo = await bySsh(unchecked, "ssh", "hello.service", "echo", "foo  bar");
   assert.deepEqual([echo.code, echo.stdout, echo.stderr], [0, "foo  bar\n", ""]);
   assert.equal((await bySsh(unchecked, "ssh", "hello", "sh", "-c", "exit 7")).code, 7);
+  for (const machine of ["m2", await fixture.lab.address(2), await fixture.lab.machineId(2)]) {
+    assert.equal((await bySsh(unchecked, "ssh", machine, "hostname")).stdout, "m2\n");
+  }
+  assert.equal((await bySsh(unchecked, "ssh", "nosuch", "hostname")).code, 3);
   assert.equal(await ok("cat", "hello"), SLEEP);
 });
 

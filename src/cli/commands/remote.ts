@@ -3,7 +3,7 @@ import { connect } from "node:net";
 import { PassThrough } from "node:stream";
 import type { UnitView } from "../../cluster/views.ts";
 import type { CancelTimer } from "../../runtime/clock.ts";
-import { errorMessage, FleetError } from "../../runtime/errors.ts";
+import { errorMessage, FleetError, isFleetError } from "../../runtime/errors.ts";
 import { mangleUnitName } from "../../units/unit-name.ts";
 import { type CommandOptions, type CommandRun, type Context, fetchLegend } from "../context.ts";
 import { EXIT_DONE, EXIT_FAILED } from "../exit-code.ts";
@@ -61,8 +61,11 @@ async function findAddress(
     );
   }
   if (ofUnit !== undefined) return ofUnit;
-  if (named.length > 0) return (await findMachine(context, word)).address;
-  throw new FleetError("not-found", `could not find matching unit or machine: ${word}`);
+  const machineNamed = await findMachine(context, word).catch((error: unknown) => {
+    if (!isFleetError(error, "not-found")) throw error;
+    throw new FleetError("not-found", `could not find matching unit or machine: ${word}`);
+  });
+  return machineNamed.address;
 }
 
 /** The address of the machine that has a unit; undefined without such a unit. */

@@ -1,4 +1,4 @@
-import type { ClusterState, ReplaceableFact } from "./cluster-state.ts";
+import type { ClusterState, ReplaceableFact, Stay } from "./cluster-state.ts";
 import type { Dirty } from "./dirty.ts";
 import type { FactValue } from "./facts.ts";
 
@@ -6,7 +6,7 @@ import type { FactValue } from "./facts.ts";
 export class Assumptions {
   readonly #cluster: ClusterState;
   /** Each with the value that was there before in the place of its own. */
-  readonly #facts: ReplaceableFact[] = [];
+  readonly #made: (ReplaceableFact | Stay)[] = [];
 
   constructor(cluster: ClusterState) {
     this.#cluster = cluster;
@@ -15,18 +15,26 @@ export class Assumptions {
   /** The fact belongs to the assumptions from then on. */
   assume(fact: ReplaceableFact, dirty?: Dirty): void {
     this.#exchange(fact, dirty);
-    this.#facts.push(fact);
+    this.#made.push(fact);
+  }
+
+  /** Likewise that the unit has come to the machine. */
+  assumeStay(stay: Stay, dirty: Dirty): void {
+    this.#cluster.assumeStay(stay, dirty);
+    this.#made.push(stay);
   }
 
   get count(): number {
-    return this.#facts.length;
+    return this.#made.length;
   }
 
   /** The cluster is again as it was when there were so many. */
   takeBack(count = 0): void {
-    while (this.#facts.length > count) {
-      const fact = this.#facts.pop();
-      if (fact !== undefined) this.#exchange(fact);
+    while (this.#made.length > count) {
+      const last = this.#made.pop();
+      if (last === undefined) return;
+      if ("kind" in last) this.#exchange(last);
+      else this.#cluster.endStay(last);
     }
   }
 

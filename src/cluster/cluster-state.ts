@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import { type Dirty, newDirty } from "./dirty.ts";
 import {
   assignmentOn,
@@ -30,13 +31,11 @@ import { ManifestTable, type RequirementsReader, type UnusedManifest } from "./m
 import { ManifestUse } from "./manifest-use.ts";
 import { isOtherHold, isOtherStart, MoveIndex } from "./move-index.ts";
 import {
-  emptyMachine,
-  emptyUnit,
   including,
   isEmptyMachine,
   isEmptyUnit,
-  type MutableMachine,
-  type MutableUnit,
+  MutableMachine,
+  MutableUnit,
   noting,
   removeFrom,
   setAssignment,
@@ -174,6 +173,29 @@ export class ClusterState {
       case "move":
         return this.#applyMove(this.#unit(fact.unit), fact.value, dirty);
     }
+  }
+
+  /** As if both its facts had been applied, for a while: what a pass of planning does most, and takes back as often. */
+  assumeStay(stay: Stay, dirty: Dirty): void {
+    const { unit, machine } = mutable(stay);
+    unit.hasAssumedStay = true;
+    unit.placement = stay.placement;
+    unit.assignments = stay.assignment;
+    if (stay.assignment !== undefined) unit.assignedTo = machine.alone;
+    markTied(unit, dirty);
+    machine.placed.push(unit);
+    this.#occupancy.refresh(machine, unit, { dirty, belongs: true });
+  }
+
+  /** The unit is nowhere again. */
+  endStay(stay: Stay): void {
+    const { unit, machine } = mutable(stay);
+    unit.hasAssumedStay = false;
+    unit.placement = undefined;
+    unit.assignments = undefined;
+    unit.assignedTo = without(unit.assignedTo, machine.id);
+    removeFrom(machine.placed, unit);
+    this.#occupancy.refresh(machine, unit, { dirty: undefined, belongs: true });
   }
 
   #applyUnit(
@@ -449,7 +471,7 @@ export class ClusterState {
     if (this.#latestUnit?.name === name) return this.#latestUnit;
     let unit = this.#units.get(name);
     if (unit === undefined) {
-      unit = emptyUnit(name);
+      unit = new MutableUnit(name);
       this.#units.set(name, unit);
     }
     this.#latestUnit = unit;
@@ -460,7 +482,7 @@ export class ClusterState {
     if (this.#latestMachine?.id === id) return this.#latestMachine;
     let machine = this.#machines.get(id);
     if (machine === undefined) {
-      machine = emptyMachine(id);
+      machine = new MutableMachine(id);
       this.#machines.set(id, machine);
       this.#machineIds.splice(position(this.#machineIds, id), 0, id);
     }
@@ -480,6 +502,21 @@ export class ClusterState {
     if (this.#latestMachine === machine) this.#latestMachine = undefined;
     this.#machineIds.splice(position(this.#machineIds, machine.id), 1);
   }
+}
+
+/** A unit that is nowhere yet comes to a machine that is present. */
+export interface Stay {
+  readonly unit: UnitEntry;
+  readonly machine: MachineEntry;
+  readonly placement: Versioned<PlacementSpec>;
+  /** With the manifest of the unit's own record. */
+  readonly assignment: Versioned<AssignmentSpec> | undefined;
+}
+
+/** Nobody else makes entries. */
+function mutable({ unit, machine }: Stay) {
+  assert(unit instanceof MutableUnit && machine instanceof MutableMachine);
+  return { unit, machine };
 }
 
 /** Facts of which there is one value at a time that can be had back. */

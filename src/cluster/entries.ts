@@ -38,6 +38,8 @@ export interface UnitEntry {
   readonly statesOn: ReadonlySet<string>;
   /** Which of its records cannot be read. While there is one, the unit is left alone. */
   readonly unreadable: ReadonlySet<string>;
+  /** Where it is is assumed only (assumptions.ts). */
+  readonly hasAssumedStay: boolean;
 }
 
 /** A machine that any record names. */

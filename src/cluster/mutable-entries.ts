@@ -13,20 +13,64 @@ type Writable<T> = {
         ? E[]
         : T[K];
 };
-/** As the cluster state keeps it. Sets of its machines are changed by `including` and `without` only. */
-export type MutableUnit = Writable<UnitEntry>;
-export type MutableMachine = Omit<Writable<MachineEntry>, "metadata" | "used"> & {
-  metadata: Metadata;
-  used: Amounts;
-  /** The index of loads does not have its load yet. */
-  isStale: boolean;
-  /** Of its own id only: shared by all units that are nowhere else, as almost all are. */
-  readonly alone: Set<string>;
-};
+type WritableUnit = Writable<UnitEntry>;
+type WritableMachine = Writable<MachineEntry>;
 
 /** Shared, so never added to. */
 const NOWHERE = new Set<string>();
 const NOBODY = new Set<string>();
+const NOTHING_UNREADABLE = new Set<string>();
+const NO_CONSTRAINTS: readonly Constraints[] = [];
+
+/** As the cluster state keeps it; a new one is empty. Sets of its machines are changed by `including` and `without` only. */
+export class MutableUnit implements WritableUnit {
+  name: string;
+  unit: WritableUnit["unit"];
+  constraints: WritableUnit["constraints"];
+  self: WritableUnit["self"];
+  placement: WritableUnit["placement"];
+  blocked: WritableUnit["blocked"];
+  history: WritableUnit["history"];
+  move: WritableUnit["move"];
+  followers = NOBODY;
+  assignedTo = NOWHERE;
+  assignments: WritableUnit["assignments"];
+  statesOn = NOWHERE;
+  unreadable = NOTHING_UNREADABLE;
+  hasAssumedStay = false;
+
+  constructor(name: string) {
+    this.name = name;
+    this.self = makeNeighbour(name, NO_CONSTRAINTS);
+  }
+}
+
+export class MutableMachine implements Omit<WritableMachine, "metadata"> {
+  id: string;
+  presence: WritableMachine["presence"];
+  operator: WritableMachine["operator"];
+  inRoster = false;
+  rosterRevision = 0;
+  lastBootMs: number | undefined;
+  slot: number | undefined;
+  metadata: Metadata = new Map();
+  states: WritableMachine["states"] = new Map();
+  placed: UnitEntry[] = [];
+  occupants: WritableMachine["occupants"] = new Map();
+  guarded: WritableMachine["guarded"] = [];
+  load = 0;
+  used: Amounts = NOTHING_RESERVED;
+  unreadable = NOTHING_UNREADABLE;
+  /** The index of loads does not have its load yet. */
+  isStale = false;
+  /** Of its own id only: shared by all units that are nowhere else, as almost all are. */
+  readonly alone: Set<string>;
+
+  constructor(id: string) {
+    this.id = id;
+    this.alone = new Set([id]);
+  }
+}
 
 /** `set` with the machine: the same set if that has several, as those of less are shared. */
 export function including(set: Set<string>, machine: MutableMachine): Set<string> {
@@ -80,8 +124,6 @@ export function setFollower(unit: MutableUnit, follower: string, follows: boolea
   }
 }
 
-const NOTHING_UNREADABLE = new Set<string>();
-
 /** The set of records that cannot be read with this one in it, or not. */
 export function noting(
   unreadable: Set<string>,
@@ -93,48 +135,6 @@ export function noting(
   if (isUnreadable) records.add(record);
   else records.delete(record);
   return records;
-}
-
-const NO_CONSTRAINTS: readonly Constraints[] = [];
-
-export function emptyUnit(name: string): MutableUnit {
-  return {
-    name,
-    unit: undefined,
-    constraints: undefined,
-    self: makeNeighbour(name, NO_CONSTRAINTS),
-    placement: undefined,
-    blocked: undefined,
-    history: undefined,
-    move: undefined,
-    followers: NOBODY,
-    assignedTo: NOWHERE,
-    assignments: undefined,
-    statesOn: NOWHERE,
-    unreadable: NOTHING_UNREADABLE,
-  };
-}
-
-export function emptyMachine(id: string): MutableMachine {
-  return {
-    id,
-    presence: undefined,
-    operator: undefined,
-    inRoster: false,
-    rosterRevision: 0,
-    lastBootMs: undefined,
-    slot: undefined,
-    metadata: new Map(),
-    states: new Map(),
-    placed: [],
-    occupants: new Map(),
-    guarded: [],
-    load: 0,
-    used: NOTHING_RESERVED,
-    unreadable: NOTHING_UNREADABLE,
-    isStale: false,
-    alone: new Set([id]),
-  };
 }
 
 /** Takes an item out of a list that has no order. */

@@ -40,7 +40,7 @@ export function runFailures(pass: PlanPass): void {
 
 function runFailure(pass: PlanPass, unit: UnitEntry, rule: MoveOnFailure): void {
   const machine = pass.cluster.machine(unit.placement?.record.machine ?? "");
-  if (machine === undefined || !isWanted(unit) || pass.isTouched(unit.name)) return;
+  if (machine === undefined || !isWanted(unit) || pass.isTouched(unit)) return;
   if (pass.status(machine) !== "present" || !hasFailed(unit, machine)) return;
   // It has to leave anyway, in its turn.
   if (machine.operator?.record.draining === true) return;
@@ -55,7 +55,7 @@ function runFailure(pass: PlanPass, unit: UnitEntry, rule: MoveOnFailure): void 
   }
   const avoid = new Set([...earlier, machine.id]);
   send(pass, { group, machine, why: { type: "failed", machineId: machine.id }, avoid });
-  if (pass.isTouched(unit.name)) return;
+  if (pass.isTouched(unit)) return;
   const elsewhere = countReasons(pass, (other) =>
     avoid.has(other.id) ? { type: "failed-there" } : whyNot(pass.cluster, { unit, machine: other }),
   );

@@ -131,7 +131,7 @@ function leave(
   const isStuck = here.every((unit) => standingDrainReasons(unit, machine).length > 0);
   if (isStuck && !here.some(({ name }) => pass.moves.units.has(name))) return "waits";
   send(pass, { group, machine, why: { type: "draining" } });
-  return here.some(({ name }) => pass.isTouched(name)) ? "moves" : "waits";
+  return here.some((unit) => pass.isTouched(unit)) ? "moves" : "waits";
 }
 
 export function isMovable(pass: PlanPass, unit: UnitEntry, machine: MachineEntry): boolean {
@@ -140,7 +140,7 @@ export function isMovable(pass: PlanPass, unit: UnitEntry, machine: MachineEntry
     knownConstraints(unit) !== undefined &&
     unit.placement?.record.moving === undefined &&
     unit.assignedTo.has(machine.id) &&
-    !pass.isTouched(unit.name)
+    !pass.isTouched(unit)
   );
 }
 
@@ -195,7 +195,7 @@ function stopGlobals(pass: PlanPass, machine: MachineEntry): void {
     if (!isWanted(unit) || !unit.assignedTo.has(machine.id) || unit.unreadable.size > 0) continue;
     const followers = [...unit.followers];
     if (
-      pass.isTouched(name) ||
+      pass.isTouched(unit) ||
       followers.some((follower) => isPlacedOn(pass.cluster.unit(follower), machine))
     )
       continue;
@@ -211,7 +211,7 @@ function stopGlobals(pass: PlanPass, machine: MachineEntry): void {
 /** Moves the unit's group as an operator has asked, or drops what was asked: it must not happen later by surprise. */
 function runAskedMove(pass: PlanPass, unit: UnitEntry | undefined): void {
   const move = unit?.move;
-  if (unit === undefined || move === undefined || pass.isTouched(unit.name)) return;
+  if (unit === undefined || move === undefined || pass.isTouched(unit)) return;
   const machine = pass.cluster.machine(move.record.from);
   const group = isGroupable(unit) ? groupOf(pass.cluster, unit) : [];
   const isAsPlanned =
@@ -224,7 +224,7 @@ function runAskedMove(pass: PlanPass, unit: UnitEntry | undefined): void {
   if (isAsPlanned) {
     send(pass, { group, machine, why: { type: "rebalance" }, to: move.record.to });
   }
-  if (pass.isTouched(unit.name)) return;
+  if (pass.isTouched(unit)) return;
   pass.do({ type: "drop-move", unit: unit.name, moveRevision: move.modRevision });
 }
 

@@ -1,11 +1,11 @@
 import { Assumptions } from "../cluster/assumptions.ts";
-import type { ClusterState } from "../cluster/cluster-state.ts";
+import type { ClusterState, Stay } from "../cluster/cluster-state.ts";
 import { type Dirty, newDirty, type ReadonlyDirty } from "../cluster/dirty.ts";
 import type { MachineEntry, UnitEntry } from "../cluster/entries.ts";
 import type { BlockedReason, HistorySpec } from "../cluster/facts.ts";
 import type { LossJudgement } from "../cluster/presence.ts";
 import { arrived } from "./history.ts";
-import { type EngineTask, type UnitTask, unitEffects } from "./tasks.ts";
+import { assumed, type EngineTask, type PlaceTask, type UnitTask, unitEffects } from "./tasks.ts";
 
 export type Losses = Pick<LossJudgement, "lost" | "held">;
 
@@ -69,9 +69,22 @@ export class PlanPass {
     this.#queue.acting = undefined;
   }
 
+  /** As do(), of a unit that is nowhere yet: so it is with almost all that are placed, and takes much less. */
+  placeNew(task: PlaceTask, { unit, machine }: Pick<Stay, "unit" | "machine">): void {
+    this.tasks.push(task);
+    const { placement, assignment } = task;
+    const stay: Stay = {
+      unit,
+      machine,
+      placement: assumed(placement),
+      assignment: assignment === undefined ? undefined : assumed(assignment),
+    };
+    this.#assumptions.assumeStay(stay, this.#queue);
+  }
+
   /** Whether the unit was acted on in this pass. */
-  isTouched(unit: string): boolean {
-    return this.#touched.has(unit);
+  isTouched(unit: UnitEntry): boolean {
+    return unit.hasAssumedStay || this.#touched.has(unit.name);
   }
 
   /** None: it is not blocked. The last word of a pass counts. */

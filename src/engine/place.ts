@@ -16,7 +16,7 @@ import { attemptOf } from "./attempt.ts";
 import { unitReason } from "./blocked.ts";
 import { arrived, left } from "./history.ts";
 import type { PlanPass } from "./pass.ts";
-import type { TaskReason } from "./tasks.ts";
+import type { PlaceTask, TaskReason } from "./tasks.ts";
 
 /** Where a unit comes from when it moves. */
 export interface Origin {
@@ -42,7 +42,7 @@ export function place(
   const displaced = displacedBy(unit, machine)[0];
   const stops = origin?.moving?.from;
   const holders = mayHold(pass, unit, machine.id);
-  pass.do({
+  const task: PlaceTask = {
     type: "place",
     unit: unit.name,
     machineId: machine.id,
@@ -56,10 +56,21 @@ export function place(
     why,
     bundle,
     moveRevision: unit.move?.modRevision,
-  });
+  };
+  if (isNew(pass, unit)) pass.placeNew(task, { unit, machine });
+  else pass.do(task);
   const waits = displaced === undefined ? NO_REASONS : waitingForRoom(machine.id, displaced);
   const reasons = stops === undefined ? waits : unitReason({ type: "stopping", machineId: stops });
   pass.decideBlocked(unit, reasons);
+}
+
+/** It is nowhere, and nobody else's move depends on where it comes to be. */
+function isNew({ cluster }: PlanPass, unit: UnitEntry): boolean {
+  const { placement, move, assignedTo, statesOn, unreadable } = unit;
+  const isNowhere = placement === undefined && assignedTo.size === 0 && statesOn.size === 0;
+  return (
+    isNowhere && move === undefined && unreadable.size === 0 && cluster.moves.draining.size === 0
+  );
 }
 
 const NO_REASONS: readonly BlockedReason[] = [];

@@ -143,7 +143,7 @@ function groupsOf(pass: PlanPass, units: readonly UnitEntry[]): Groups {
     const group = groupOf(pass.cluster, unit);
     for (const member of group) grouped.add(member);
     // Half of a group that was acted on is not a base to decide on: its writes come first.
-    if (group.some(({ name }) => pass.isTouched(name))) continue;
+    if (group.some((member) => pass.isTouched(member))) continue;
     const [oldest = unit] = group;
     heads.push(oldest);
     if (group.length > 1) tied.set(oldest, group);
@@ -156,14 +156,15 @@ function takeQueue(pass: PlanPass): Round {
   const { names, globalsOn } = namesOf(pass, pass.takeQueue());
   const units: UnitEntry[] = [];
   const take = (unit: UnitEntry) => {
-    const isDue = unit.unreadable.size === 0 && !pass.isTouched(unit.name);
+    const isDue = unit.unreadable.size === 0 && !pass.isTouched(unit);
     if (isDue && (!isWanted(unit) || isPlannable(unit))) units.push(unit);
   };
   for (const name of names) {
     // Who is looked at as a whole need not be on single machines.
     globalsOn.delete(name);
     const unit = cluster.unit(name);
-    if (unit === undefined) continue;
+    // What was placed just now is looked at again when the write is seen.
+    if (unit === undefined || unit.hasAssumedStay) continue;
     noteMove(pass, unit);
     noteFailure(pass, unit);
     take(unit);

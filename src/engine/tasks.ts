@@ -235,7 +235,8 @@ function placeEffects(task: PlaceTask): readonly ReplaceableFact[] {
   return facts;
 }
 
-function assumed<T>(record: T) {
+/** Of a fact that nobody has seen yet. */
+export function assumed<T>(record: T) {
   return { record, createRevision: 0, modRevision: 0 };
 }
 

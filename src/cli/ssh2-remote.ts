@@ -106,10 +106,20 @@ class Ssh2Remote implements Remote {
     const tunnel = this.#tunnel;
     if (tunnel === undefined) throw new FleetError("usage", "there is no --tunnel to go through");
     const client = await this.#connection(tunnel, undefined).client;
-    return await opened(tunnel.host, (done) => {
-      if ("path" in target) client.openssh_forwardOutStreamLocal(target.path, done);
-      else client.forwardOut("127.0.0.1", 0, target.host, target.port, done);
-    });
+    try {
+      return await opened(tunnel.host, (done) => {
+        if ("path" in target) client.openssh_forwardOutStreamLocal(target.path, done);
+        else client.forwardOut("127.0.0.1", 0, target.host, target.port, done);
+      });
+    } catch (error) {
+      // sshd says no more than that it failed.
+      const place = "path" in target ? target.path : `${target.host}:${target.port}`;
+      throw new FleetError(
+        "host-io",
+        `${tunnel.host} is reached by ssh, but not ${place} from there: nobody listens, or its sshd forwards no connections`,
+        { cause: error },
+      );
+    }
   }
 
   close(): void {
@@ -203,6 +213,7 @@ async function authMethods(settings: RemoteSettings): Promise<Auth> {
   const files =
     keyFile === undefined ? KEY_FILES.map((name) => join(home, ".ssh", name)) : [keyFile];
   const locked: string[] = [];
+  const named = keyFile === undefined ? `in ${join(home, ".ssh")}` : "named";
   const keys: Buffer[] = [];
   for (const file of files) {
     const text = await readFile(file).catch((error: unknown) => {
@@ -211,16 +222,15 @@ async function authMethods(settings: RemoteSettings): Promise<Auth> {
     });
     if (text === undefined) continue;
     const parsed = ssh2.utils.parseKey(text);
-    if (parsed instanceof Error) locked.push(file);
-    else keys.push(text);
+    if (!(parsed instanceof Error)) keys.push(text);
+    else if (/passphrase/i.test(parsed.message)) locked.push(file);
+    else if (keyFile !== undefined) throw new FleetError("usage", `${file} is no private key`);
   }
   const agent = environment["SSH_AUTH_SOCK"] ?? "";
   const tried = [
     agent === "" ? "no ssh-agent (SSH_AUTH_SOCK is not set)" : "the keys of ssh-agent",
-    keys.length === 0
-      ? `no key file that needs no passphrase in ${join(home, ".ssh")}`
-      : "key files",
-    ...(locked.length === 0 ? [] : [`locked: ${locked.join(", ")} (ssh-add them)`]),
+    keys.length === 0 ? `no key file that needs no passphrase ${named}` : "key files",
+    ...(locked.length === 0 ? [] : [`locked by a passphrase: ${locked.join(", ")} (ssh-add it)`]),
   ];
   return {
     methods: (username) => [

@@ -128,6 +128,36 @@ function declareTests(): void {
     assert.deepEqual(named, ["", 0]);
   });
 
+  test("a key with a passphrase, and what is no key, are named with what to do", async (t) => {
+    const server = await openSshServer(t);
+    await know(server);
+    const key = join(server.home, ".ssh/id_ed25519");
+    await runOk(["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", key]);
+    const locked = /locked by a passphrase: .*id_ed25519 \(ssh-add it\)/;
+    await assert.rejects(runRemote(t, server, TRUE), locked);
+    await assert.rejects(runRemote(t, server, { ...TRUE, change: { keyFile: key } }), locked);
+    const other = join(server.directory, "known_hosts");
+    await assert.rejects(
+      runRemote(t, server, { ...TRUE, change: { keyFile: other } }),
+      (error) =>
+        isFleetError(error, "usage") && /known_hosts is no private key/.test(error.message),
+    );
+  });
+
+  test("a socket that the tunnel's host does not have is told apart from the host", async (t) => {
+    const server = await openSshServer(t);
+    await know(server);
+    const remote = await openSsh2Remote(
+      settingsFor(server, { tunnel: `127.0.0.1:${server.port}` }),
+    );
+    t.after(() => remote.close());
+    const path = join(server.directory, "no.sock");
+    await assert.rejects(
+      remote.connect({ path }),
+      /127\.0\.0\.1 is reached by ssh, but not .*no\.sock from there: nobody listens/,
+    );
+  });
+
   test("a host that does not answer is an error within the time-out", async (t) => {
     const server = await openSshServer(t);
     const silent = createServer(() => {});
@@ -179,7 +209,7 @@ function declareTests(): void {
       FLEETCTL_ENDPOINT: "unix:///nonexistent",
     });
     assert.equal(absent.exit, 1);
-    assert.match(absent.err, /cannot reach 127.0.0.1 by ssh: /);
+    assert.match(absent.err, /127.0.0.1 is reached by ssh, but not /);
   });
 
   test("journal, status and kill of a machine whose daemon does not listen go by SSH", async (t) => {

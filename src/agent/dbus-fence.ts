@@ -1,5 +1,6 @@
 import {
   appendFileSync,
+  existsSync,
   mkdirSync,
   readFileSync,
   renameSync,
@@ -106,7 +107,8 @@ export class DbusFence {
   /** Whether the unit was kept from starting since this was last asked. */
   takeRefusal(unit: string): boolean {
     const path = join(this.#options.directory, REFUSED, unit);
-    return attempt(() => unlinkSync(path) ?? true) === true;
+    // Hardly ever there, and an error is dearer than a look.
+    return existsSync(path) && attempt(() => unlinkSync(path) ?? true) === true;
   }
 
   forgetFallen(): void {

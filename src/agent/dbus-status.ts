@@ -1,3 +1,4 @@
+import { type Clock, sleep } from "../runtime/clock.ts";
 import { parseUnitName, validateUnitName } from "../units/unit-name.ts";
 import { type ListedUnit, type Manager, UNIT_INTERFACE } from "./dbus-manager.ts";
 import { type UnitStatus, unknownStatus } from "./systemd.ts";
@@ -16,18 +17,23 @@ const RESULT_INTERFACES: Readonly<Record<string, string>> = {
   swap: "Swap",
 };
 
+/** A job's end is told before the unit's last change is: a read right away would be followed by another. */
+const GATHER_MS = 5;
+
 export interface StatusReaderOptions {
   readonly manager: Manager;
+  readonly clock: Clock;
   readonly isHeld: (unit: string) => boolean;
 }
 
 interface Asked {
   readonly units: readonly string[];
+  readonly onAsk: (() => void) | undefined;
   readonly answer: (statuses: readonly UnitStatus[]) => void;
   readonly fail: (error: unknown) => void;
 }
 
-/** Reads what systemd says of units, one list after the other: what is asked for while one is read shares the next. */
+/** Reads what systemd says of units, one list after the other: what is asked for meanwhile shares the next. */
 export class StatusReader {
   readonly #options: StatusReaderOptions;
   #next: Asked[] = [];
@@ -37,11 +43,15 @@ export class StatusReader {
     this.#options = options;
   }
 
-  /** In the order asked. */
-  async read(units: readonly string[], signal?: AbortSignal): Promise<readonly UnitStatus[]> {
+  /** In the order asked. `onAsk` is called before systemd is asked: each unit's state is from then or later. */
+  async read(
+    units: readonly string[],
+    options: { readonly signal?: AbortSignal | undefined; readonly onAsk?: () => void } = {},
+  ): Promise<readonly UnitStatus[]> {
+    const { signal, onAsk } = options;
     signal?.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<readonly UnitStatus[]>();
-    this.#next.push({ units, answer: resolve, fail: reject });
+    this.#next.push({ units, onAsk, answer: resolve, fail: reject });
     if (!this.#isReading) void this.#run();
     const statuses = await promise;
     signal?.throwIfAborted();
@@ -51,11 +61,15 @@ export class StatusReader {
   async #run(): Promise<void> {
     this.#isReading = true;
     while (this.#next.length > 0) {
+      await sleep(this.#options.clock, GATHER_MS);
       const together = this.#next;
       this.#next = [];
       try {
         const units = new Set(together.flatMap(({ units }) => units));
-        const statuses = await readStatuses([...units], this.#options);
+        const onAsk = () => {
+          for (const asked of together) asked.onAsk?.();
+        };
+        const statuses = await readStatuses([...units], { ...this.#options, onAsk });
         const byName = new Map(statuses.map((status) => [status.unit, status]));
         for (const { units, answer } of together)
           answer(units.map((unit) => byName.get(unit) ?? unknownStatus(unit)));
@@ -79,7 +93,7 @@ export function forgottenStatus(unit: string): UnitStatus {
  */
 async function readStatuses(
   units: readonly string[],
-  { manager, isHeld }: StatusReaderOptions,
+  { manager, isHeld, onAsk }: StatusReaderOptions & { readonly onAsk: () => void },
 ): Promise<readonly UnitStatus[]> {
   const known = await Promise.all(
     units.map(async (unit) => {
@@ -91,6 +105,7 @@ async function readStatuses(
   const listed = new Map<string, ListedUnit>();
   for (let at = 0; at < asked.length; at += NAMES_PER_CALL) {
     const names = asked.slice(at, at + NAMES_PER_CALL);
+    if (at === 0) onAsk();
     // By place: an alias is listed under the unit's first name.
     const rows = await manager.listByNames(names);
     for (const [index, row] of rows.entries()) listed.set(names[index] ?? row.name, row);

@@ -124,10 +124,17 @@ class DbusSystemd implements Systemd {
     this.#connection = connection;
     this.#paths = parts.paths;
     this.#manager = manager;
-    this.#statuses = new StatusReader({ manager, isHeld: (unit) => files.isHeld(unit) });
+    this.#statuses = new StatusReader({
+      manager,
+      clock,
+      isHeld: (unit) => files.isHeld(unit),
+    });
     this.#events = new SystemdEvents({
       clock,
-      read: (units) => this.#statuses.read(units.filter((unit) => this.#paths.has(unitPath(unit)))),
+      read: (units, onAsk) => {
+        const held = units.filter((unit) => this.#paths.has(unitPath(unit)));
+        return this.#statuses.read(held, { onAsk });
+      },
     });
     this.#writer = new UnitWriter({ manager, files, wallMs: () => clock.wallMs() });
     this.#unitJobs = new UnitJobs({ manager, connection, jobs, files, clock });
@@ -174,10 +181,17 @@ class DbusSystemd implements Systemd {
     }
   }
 
-  async start(unit: string, signal?: AbortSignal): Promise<Exclude<StartOutcome, "pending">> {
+  async start(
+    unit: string,
+    signal?: AbortSignal,
+    seen?: UnitStatus,
+  ): Promise<Exclude<StartOutcome, "pending">> {
     onDisk(() => this.#fence.takeRefusal(unit));
     this.#events.expect(unit);
-    const outcome = await this.#unitJobs.start(unit, signal);
+    const outcome = await this.#unitJobs.start(unit, {
+      signal,
+      isLoaded: seen && seen.load !== "",
+    });
     return onDisk(() => this.#fence.takeRefusal(unit)) ? "canceled" : outcome;
   }
 
@@ -211,7 +225,7 @@ class DbusSystemd implements Systemd {
   }
 
   status(units: readonly string[], signal?: AbortSignal): Promise<readonly UnitStatus[]> {
-    return this.#events.readFor(units, () => this.#statuses.read(units, signal));
+    return this.#events.readFor(units, (onAsk) => this.#statuses.read(units, { signal, onAsk }));
   }
 
   async glance(unit: string, signal?: AbortSignal): Promise<UnitStatus> {

@@ -31,12 +31,17 @@ export class UnitJobs {
     this.#options = options;
   }
 
-  async start(unit: string, signal?: AbortSignal): Promise<StartEnd> {
+  /** `isLoaded`: whether systemd has it in memory, where that is known. */
+  async start(
+    unit: string,
+    options: { readonly signal: AbortSignal | undefined; readonly isLoaded: boolean | undefined },
+  ): Promise<StartEnd> {
     const { manager, files } = this.#options;
+    const { signal } = options;
     const path = unitPath(unit);
     if (!files.isHeld(unit)) throw foreignUnit(unit, "it is not held here");
     // Reading a property loads a unit that systemd has not in memory, only to be forgotten again: twice the work of the start.
-    const isLoaded = (await manager.loadedPath(unit, signal)) !== undefined;
+    const isLoaded = options.isLoaded ?? (await manager.loadedPath(unit, signal)) !== undefined;
     const fragment = isLoaded
       ? await manager.text(path, UNIT_INTERFACE, "FragmentPath", { about: unit, signal })
       : files.fragmentOf(unit, await this.#searchPath(signal));

@@ -83,14 +83,13 @@ export class Holdings {
     if (status !== undefined) this.#statuses.set(unit, status);
   }
 
-  /** Asks systemd anew, which is not made to load the unit for it. */
+  /** Asks systemd anew, which is not made to load the unit for it. Gives back what it says. */
   async glance(unit: string, signal?: AbortSignal): Promise<UnitStatus> {
     const status = await this.#systemd.glance(unit, signal);
     // What systemd has forgotten again loaded as it did before.
     const load = status.load || (this.#statuses.get(unit)?.load ?? "");
-    const seen = { ...status, load };
-    if (load !== "") this.#statuses.set(unit, seen);
-    return seen;
+    if (load !== "") this.#statuses.set(unit, { ...status, load });
+    return status;
   }
 
   /** Every unit with a file or a start record, sorted. */

@@ -132,7 +132,7 @@ export class JobTasks {
     };
     await holdings.setStart(unit, { ...record, outcome: "pending", sinceBeforeMs: before.sinceMs });
     this.#options.onState(unit);
-    const outcome = await systemd.start(unit, signal).catch(async (error: unknown) => {
+    const outcome = await systemd.start(unit, signal, before).catch(async (error: unknown) => {
       // Why it was refused shows in how it loads.
       if (isFleetError(error, "systemd-refused")) await holdings.refreshUnit(unit);
       throw error;

@@ -30,8 +30,14 @@ interface Subscriber {
 
 export interface SystemdEventsOptions {
   readonly clock: Clock;
-  readonly read: (units: readonly string[]) => Promise<readonly UnitStatus[]>;
+  readonly read: ReadStatuses;
 }
+
+/** `onAsk` is called when systemd is about to be asked: what was heard before needs no other look. */
+export type ReadStatuses = (
+  units: readonly string[],
+  onAsk: () => void,
+) => Promise<readonly UnitStatus[]>;
 
 /** Turns "something about this unit has changed" into statuses, each read once per burst. */
 export class SystemdEvents {
@@ -70,18 +76,19 @@ export class SystemdEvents {
     this.#paces.set(unit, { readMs: nowMs, intervalMs: JOB_MS });
   }
 
-  /**
-   * Somebody reads statuses for themselves: what they find is told as well, and need not be read again for what had changed before.
-   */
+  /** Somebody reads statuses for themselves: what they find is told as well, and need not be read again. */
   async readFor(
     units: readonly string[],
-    read: () => Promise<readonly UnitStatus[]>,
+    read: (onAsk: () => void) => Promise<readonly UnitStatus[]>,
   ): Promise<readonly UnitStatus[]> {
-    const changed = units.filter((unit) => this.#dirty.delete(unit));
+    const changed = new Set<string>();
+    const cover = () => {
+      for (const unit of units) if (this.#dirty.delete(unit)) changed.add(unit);
+    };
+    cover();
     try {
-      const statuses = await read();
-      const due = new Set(changed);
-      for (const status of statuses) if (due.has(status.unit)) this.#tellStatus(status);
+      const statuses = await read(cover);
+      for (const status of statuses) if (changed.has(status.unit)) this.#tellStatus(status);
       return statuses;
     } catch (error) {
       for (const unit of changed) this.changed(unit);
@@ -161,7 +168,10 @@ export class SystemdEvents {
       this.#paces.set(unit, nextPace(this.#paces.get(unit), nowMs));
     }
     try {
-      for (const status of await this.#options.read(due)) this.#tellStatus(status);
+      const onAsk = () => {
+        for (const unit of due) this.#dirty.delete(unit);
+      };
+      for (const status of await this.#options.read(due, onAsk)) this.#tellStatus(status);
     } catch (error) {
       if (!isFleetError(error)) throw error;
       if (error.code === "systemd-deadline") for (const unit of due) this.#dirty.add(unit);

@@ -37,9 +37,13 @@ export interface Systemd {
 
   /**
    * Asks systemd to start a held unit (job mode `replace`) and resolves when that job has ended. Aborting gives up waiting;
-   * the job goes on. A unit that is active already: `done`.
+   * the job goes on. A unit that is active already: `done`. `seen`: what a glance has just said of it, which spares asking that again.
    */
-  start(unit: string, signal?: AbortSignal): Promise<Exclude<StartOutcome, "pending">>;
+  start(
+    unit: string,
+    signal?: AbortSignal,
+    seen?: UnitStatus,
+  ): Promise<Exclude<StartOutcome, "pending">>;
 
   /** Asks systemd to stop a held unit and resolves when ExecStop and ExecStopPost have run (I8). A unit that is not there: resolves. */
   stop(unit: string, signal?: AbortSignal): Promise<void>;

@@ -1,5 +1,11 @@
 import type { Host, RecordFolder } from "../../src/agent/host.ts";
-import type { Fence, HeldUnit, Systemd, SystemdEvent } from "../../src/agent/systemd.ts";
+import type {
+  Fence,
+  HeldUnit,
+  Systemd,
+  SystemdEvent,
+  UnitStatus,
+} from "../../src/agent/systemd.ts";
 import { never, type ProcessGate } from "./process-gate.ts";
 
 export type SystemdVerb =
@@ -61,12 +67,12 @@ export class FaultSystemd implements Systemd {
     });
   }
 
-  async start(unit: string, signal?: AbortSignal) {
+  async start(unit: string, signal?: AbortSignal, seen?: UnitStatus) {
     return await this.#gate.effect(
       async () => {
         this.#observer.onCall("start", [unit]);
         const onEnd = this.#observer.onStart(unit);
-        const outcome = await this.#inner.start(unit, signal);
+        const outcome = await this.#inner.start(unit, signal, seen);
         await this.#gate.passage();
         onEnd(outcome);
         return outcome;

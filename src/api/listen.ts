@@ -1,7 +1,7 @@
 import type { RequestListener } from "node:http";
 import { createServer, type Server } from "node:http";
-import { createServer as createTlsServer } from "node:https";
-import { FleetError } from "../runtime/errors.ts";
+import { createServer as createTlsServer, type ServerOptions } from "node:https";
+import { errorMessage, FleetError } from "../runtime/errors.ts";
 import { BACKLOG_MAX, listenUnix, type UnixSocketSpec } from "../runtime/unix-socket.ts";
 
 /** Where to listen. */
@@ -72,13 +72,25 @@ export function makeServer(
   const server =
     tls === undefined
       ? createServer(options, onRequest)
-      : createTlsServer(
+      : makeTlsServer(
           { ...options, ...tls, requestCert: true, rejectUnauthorized: true },
           onRequest,
         );
   server.maxConnections = CONNECTIONS_MAX;
   server.setTimeout(limits.idleMs);
   return server;
+}
+
+function makeTlsServer(options: ServerOptions, onRequest: RequestListener): Server {
+  try {
+    return createTlsServer(options, onRequest);
+  } catch (error) {
+    throw new FleetError(
+      "config-invalid",
+      `the files of tls_cafile, tls_certfile and tls_keyfile cannot be used together: ${errorMessage(error)}`,
+      { cause: error },
+    );
+  }
 }
 
 function placeOf(spec: Exclude<ListenSpec, { type: "unix" }>): string {

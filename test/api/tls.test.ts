@@ -45,6 +45,17 @@ test("TCP with certificates lets in who has one, and machines ask each other wit
   assert.match(answer.text, /^there:/);
 });
 
+test("a key that is not the certificate's is a mistake in the configuration", async (t) => {
+  const [one, other] = [makeCertificates(t), makeCertificates(t)];
+  const world = await openApiWorld(t);
+  const tls = { ...one, key: other.key };
+  const api = startApi({
+    ...world.context,
+    listen: [{ type: "tcp", host: "127.0.0.1", port: 0, tls }],
+  });
+  await assert.rejects(api, { code: "config-invalid", message: /cannot be used together: .*mism/ });
+});
+
 test("renewed certificates count for new connections, and old ones go on", async (t) => {
   const [before, after] = [makeCertificates(t), makeCertificates(t)];
   const world = await openApiWorld(t);

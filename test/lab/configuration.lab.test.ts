@@ -102,6 +102,30 @@ test("F27 TestReconfigureServer: SIGHUP takes in what has changed, and neither u
   await events.cancel();
 });
 
+test("a daemon that cannot open its API ends at once and says why, and its units run on", async () => {
+  const { lab } = fixture;
+  await startUnits(lab, {
+    "a.service": `${sleeper()}[X-Fleet]\nMachineID=${await lab.machineId(1)}\n`,
+  });
+  const unit = await mainPid(lab, 1, "a.service");
+  // sshd's.
+  await lab.configure(1, { agent_ttl: "5s", listen: "0.0.0.0:22" });
+  await lab.waitFor({
+    what: "it says why, and is tried again",
+    deadlineMs: 30_000,
+    look: () => lab.journal(1, "-u", DAEMON, "-o", "cat"),
+    until: (text) => (text.match(/the API cannot listen on 0\.0\.0\.0:22: /g)?.length ?? 0) >= 2,
+  });
+  assert.equal(await mainPid(lab, 1, "a.service"), unit);
+  await lab.configure(1, { agent_ttl: "5s" });
+  await lab.waitFor({
+    what: "it is there again",
+    deadlineMs: 30_000,
+    look: () => lab.presentMachines(1).catch(() => []),
+    until: (present) => present.length === 2,
+  });
+});
+
 test("SIGUSR1 writes down how things stand, and opens no debugger", async () => {
   const { lab } = fixture;
   await startUnits(lab, {

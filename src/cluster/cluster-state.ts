@@ -36,6 +36,7 @@ import {
   isEmptyUnit,
   MutableMachine,
   MutableUnit,
+  NOWHERE,
   noting,
   removeFrom,
   setAssignment,
@@ -184,7 +185,7 @@ export class ClusterState {
     if (stay.assignment !== undefined) unit.assignedTo = machine.alone;
     markTied(unit, dirty);
     machine.placed.push(unit);
-    this.#occupancy.refresh(machine, unit, { dirty, belongs: true });
+    this.#occupancy.enter(machine, unit, dirty);
   }
 
   /** The unit is nowhere again. */
@@ -193,9 +194,9 @@ export class ClusterState {
     unit.hasAssumedStay = false;
     unit.placement = undefined;
     unit.assignments = undefined;
-    unit.assignedTo = without(unit.assignedTo, machine.id);
+    unit.assignedTo = NOWHERE;
     removeFrom(machine.placed, unit);
-    this.#occupancy.refresh(machine, unit, { dirty: undefined, belongs: true });
+    this.#occupancy.leave(machine, unit);
   }
 
   #applyUnit(

@@ -15,20 +15,12 @@ import {
   HOSTNAME,
   isAutomatic,
   isMachineNamed,
-  machineNames,
   onMachine,
   requirementText,
   unmetRequirement,
 } from "./machine.ts";
 import type { MachineReason } from "./reason.ts";
-import {
-  conflicts,
-  isPerMachine,
-  type Neighbour,
-  neighbourOn,
-  relatedOn,
-  replaces,
-} from "./relations.ts";
+import { conflicts, isPerMachine, neighbourOn, relatedOn, replaces } from "./relations.ts";
 
 export interface Candidate {
   readonly unit: UnitEntry;
@@ -82,7 +74,7 @@ export function whyLeave(
 /** Units on the machine that `unit` takes the place of. They have to be gone before it starts there. */
 export function displacedBy(unit: UnitEntry, machine: MachineEntry): readonly string[] {
   if (requirementsOf(unit).replaces.length === 0) return NO_NAMES;
-  const self = selfOn(unit, machine);
+  const self = neighbourOn(unit.self, machine);
   return relatedOn(machine, self)
     .filter((other) => replaces(self, other))
     .map((other) => other.name)
@@ -191,7 +183,7 @@ function whyNotBeside(
   cluster: ClusterState,
   { unit, machine, group }: Candidate,
 ): MachineReason | undefined {
-  const self = selfOn(unit, machine);
+  const self = neighbourOn(unit.self, machine);
   let conflict: string | undefined;
   let replacing: string | undefined;
   for (const other of relatedOn(machine, self)) {
@@ -206,7 +198,7 @@ function whyNotBeside(
   for (const name of group) {
     const member = cluster.unit(name);
     if (member === undefined || !(isPerMachine(unit.self) || isPerMachine(member.self))) continue;
-    const other = selfOn(member, machine);
+    const other = neighbourOn(member.self, machine);
     if (conflicts(self, other)) conflict = lower(conflict, name);
     else if (replaces(other, self)) replacing = lower(replacing, name);
   }
@@ -285,14 +277,14 @@ function whyLeaveFor(
   unit: UnitEntry,
   machine: MachineEntry,
 ): MachineReason | undefined {
-  const self = selfOn(unit, machine);
+  const self = neighbourOn(unit.self, machine);
   let conflict: string | undefined;
   let replacing: string | undefined;
   for (const { name } of relatedOn(machine, self)) {
     const other = cluster.unit(name);
     // What is only stopping there will be gone by itself.
     if (!isWanted(other) || !belongs(other, machine)) continue;
-    const otherSelf = selfOn(other, machine);
+    const otherSelf = neighbourOn(other.self, machine);
     if (conflicts(self, otherSelf) && compareAge(other, unit) < 0) {
       conflict = lower(conflict, name);
     } else if (replaces(otherSelf, self)) {
@@ -306,10 +298,6 @@ function belongs(unit: UnitEntry, machine: MachineEntry): boolean {
   return unit.unit?.record.global === true
     ? unit.assignedTo.has(machine.id)
     : isPlacedOn(unit, machine);
-}
-
-function selfOn(unit: UnitEntry, machine: MachineEntry): Neighbour {
-  return isPerMachine(unit.self) ? neighbourOn(unit.self, machineNames(machine)) : unit.self;
 }
 
 /** What only the machine's daemon says of it counts when placing, and never makes a unit leave. */

@@ -17,7 +17,7 @@ type WritableUnit = Writable<UnitEntry>;
 type WritableMachine = Writable<MachineEntry>;
 
 /** Shared, so never added to. */
-const NOWHERE = new Set<string>();
+export const NOWHERE = new Set<string>();
 const NOBODY = new Set<string>();
 const NOTHING_UNREADABLE = new Set<string>();
 const NO_CONSTRAINTS: readonly Constraints[] = [];

@@ -9,7 +9,7 @@ import {
   type UnitEntry,
 } from "./entries.ts";
 import { InstanceIndex } from "./instances.ts";
-import { effectiveMetadata, HOSTNAME, machineNames } from "./machine.ts";
+import { effectiveMetadata, HOSTNAME } from "./machine.ts";
 import type { ManifestTable } from "./manifest-table.ts";
 import { type MutableMachine, removeFrom } from "./mutable-entries.ts";
 import { OpenMachines } from "./open-machines.ts";
@@ -91,6 +91,21 @@ export class Occupancy {
     if (after !== undefined && after !== before) this.#markRelated(machine, after, dirty);
   }
 
+  /** As refresh(), for a unit that was nowhere: nobody has to look what of it is there. */
+  enter(machine: MutableMachine, unit: UnitEntry, dirty: Dirty): void {
+    const { name } = unit;
+    const { used } = machine;
+    const after = neighbourOn(unit.self, machine);
+    this.#set(machine, name, { before: undefined, after });
+    this.#ties.markRoom(machine, { used, changed: name }, dirty);
+    this.#markRelated(machine, after, dirty);
+  }
+
+  /** The unit is nowhere again. */
+  leave(machine: MutableMachine, { name }: UnitEntry): void {
+    this.#set(machine, name, { before: machine.occupants.get(name), after: undefined });
+  }
+
   /** The machine's own records have changed. */
   machineChanged(machine: MutableMachine, before: MachineEntry["presence"]): void {
     const hostname = machine.metadata.get(HOSTNAME);
@@ -99,7 +114,7 @@ export class Occupancy {
     if (machine.metadata.get(HOSTNAME) !== hostname) {
       for (const [name, occupant] of machine.occupants) {
         if (!isPerMachine(occupant)) continue;
-        const after = neighbourOn(occupant, machineNames(machine));
+        const after = neighbourOn(occupant, machine);
         this.#set(machine, name, { before: occupant, after });
       }
     }
@@ -149,7 +164,7 @@ export class Occupancy {
       return undefined;
     }
     const self = this.#withOthers(unit, assignment?.record.manifest, held?.record.manifest);
-    return isPerMachine(self) ? neighbourOn(self, machineNames(machine)) : self;
+    return neighbourOn(self, machine);
   }
 
   /** As the neighbours see it while other versions of it are assigned, or still there. */

@@ -1,10 +1,7 @@
 import { type Glob, parseGlob } from "../units/glob.ts";
 import type { Requirements } from "../units/requirements.ts";
-import {
-  expandMachineSpecifiers,
-  hasMachineSpecifiers,
-  type MachineNames,
-} from "../units/specifiers.ts";
+import { expandMachineSpecifiers, hasMachineSpecifiers } from "../units/specifiers.ts";
+import { type Metadata, machineNames } from "./machine.ts";
 
 /** Patterns of one option, ready to be asked often. A bad pattern matches nothing. */
 export interface PatternSet {
@@ -53,10 +50,19 @@ export function makeConstraints(requirements: Requirements): Constraints {
   };
 }
 
-/** The unit as its neighbours on this machine see it. */
-export function neighbourOn(unit: Neighbour, machine: MachineNames): Neighbour {
-  if (!isPerMachine(unit)) return unit;
-  const expand = (pattern: string) => expandMachineSpecifiers(pattern, machine);
+interface Machine {
+  readonly id: string;
+  readonly metadata: Metadata;
+}
+
+/** The unit as its neighbours on this machine see it. Asked for every unit that comes or goes, and almost always as it is everywhere. */
+export function neighbourOn(unit: Neighbour, machine: Machine): Neighbour {
+  return isPerMachine(unit) ? expandOn(unit, machine) : unit;
+}
+
+function expandOn(unit: Neighbour, machine: Machine): Neighbour {
+  const names = machineNames(machine);
+  const expand = (pattern: string) => expandMachineSpecifiers(pattern, names);
   const constraints = unit.constraints.map((one) => ({
     ...one,
     conflicts: parsePatterns(one.requirements.conflicts.map(expand)),

@@ -9,7 +9,7 @@ const BLOCKING: readonly OptionSpec[] = [
   {
     flags: "--block-attempts <n>",
     description: "wait at most n times 2 seconds (0: as long as progress is possible)",
-    value: "count",
+    value: "attempts",
   },
   { flags: "--timeout <seconds>", description: "wait at most so long", value: "seconds" },
 ];

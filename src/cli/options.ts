@@ -2,8 +2,8 @@
 export interface OptionSpec {
   readonly flags: string;
   readonly description: string;
-  /** Numbers: whole and not negative unless `seconds`; `lines`: such a number, or `all`. */
-  readonly value?: "count" | "seconds" | "lines" | "port";
+  /** Numbers: whole and not negative unless `seconds`; `lines`: such a number, or `all`; `attempts`: negative ones are 0, as in fleet. */
+  readonly value?: "count" | "seconds" | "lines" | "port" | "attempts";
   readonly choices?: readonly string[];
   readonly hidden?: boolean;
 }

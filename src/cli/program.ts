@@ -187,15 +187,18 @@ const NUMBERS: Readonly<
   count: { max: 1_000_000, what: "a whole number" },
   lines: { max: 1_000_000, what: "a whole number, or all" },
   port: { max: 65_535, what: "a port number" },
+  attempts: { max: 1_000_000, what: "a whole number" },
 };
 
 function numberParser(kind: NonNullable<OptionSpec["value"]>): (text: string) => number | "all" {
   return (text) => {
     if (kind === "lines" && text === "all") return text;
+    if (kind === "attempts" && /^-\d+$/.test(text)) return 0;
     const { max, what } = NUMBERS[kind];
     const value = Number(text);
     // Number() takes hexadecimal and exponents too.
-    const valid = /^\d+(\.\d*)?$|^\.\d+$/.test(text.trim()) && value <= max;
+    const isNumber = /^\d+(\.\d*)?$|^\.\d+$/.test(text.trim());
+    const valid = isNumber && value <= max && (kind !== "port" || value > 0);
     if (valid && (kind === "seconds" || Number.isInteger(value))) return value;
     throw new InvalidArgumentError(`It takes ${what}${value > max ? ` up to ${max}` : ""}.`);
   };

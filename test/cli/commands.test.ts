@@ -351,6 +351,14 @@ test("status gives systemctl's exit status, journal passes its options", async (
   assert.match((await run("journal", "--machine", "9", "shown"))[2], /Machine 9 not found/);
 });
 
+test("what journalctl refuses fails once, also where it would be followed", async () => {
+  await run("start", await file("refused.service"));
+  for (const follow of [[], ["-f"]]) {
+    const journal = await run("journal", ...follow, "-p", "nonsense", "refused");
+    assert.deepEqual(journal, [1, "", "Unknown log level nonsense\n"]);
+  }
+});
+
 test("journals of several units, also of a pattern and a template, come with their source", async () => {
   const template = await file("said@.service");
   await run("submit", template);

@@ -35,8 +35,9 @@ export type Behaviour = {
   readonly idle?: boolean;
 };
 
-/** Says of each unit what it was asked; nothing of those that are called absent. */
-const FAKE_JOURNALCTL = `all=$*; for word; do case $word in --unit=absent*) ;; --unit=*)
+/** Says of each unit what it was asked; nothing of those that are called absent; refuses the level "nonsense". */
+const FAKE_JOURNALCTL = `all=$*; case $all in *--priority=nonsense*) echo "Unknown log level nonsense" >&2; exit 1;; esac
+for word; do case $word in --unit=absent*) ;; --unit=*)
   printf '{"MESSAGE":"%s","_SYSTEMD_UNIT":"%s","__REALTIME_TIMESTAMP":"1000000","__CURSOR":"c","_HOSTNAME":"m1","_COMM":"app","_PID":"7"}\\n' "$all" "\${word#--unit=}"
 esac; done`;
 

@@ -18,6 +18,8 @@ import { findTargets, presentIds, type Targets, type UnitTarget } from "../journ
 
 const LINES_DEFAULT = 10;
 const DRAIN_EVERY_LINES = 500;
+/** How journalctl begins to speak of a time, a level or a pattern that is none. */
+const REFUSAL = /^(Failed to parse|Unknown log level|Bad pattern)/;
 
 /** Lines of any number of units, from every machine that has or had one of them, by time. */
 export const journal: CommandRun = async (context, args, options) => {
@@ -34,7 +36,7 @@ export const journal: CommandRun = async (context, args, options) => {
   if (wanted.length === 0) return EXIT_NOT_FOUND;
   const reading = new Reading(context, options, wanted);
   exits.push(await reading.printBacklog());
-  if (follow) await reading.follow(later);
+  if (follow && !reading.isRefused) await reading.follow(later);
   for (const { name } of unknown) {
     if (follow || reading.printed.has(name)) continue;
     tellUnknown(context, name);
@@ -51,6 +53,8 @@ function tellUnknown(context: Context, name: string): void {
 class Reading {
   /** Units that had lines. */
   readonly printed = new Set<string>();
+  /** journalctl does not understand what is asked for, and has said so. */
+  isRefused = false;
   readonly #context: Context;
   readonly #options: CommandOptions;
   readonly #targets: readonly UnitTarget[];
@@ -106,11 +110,10 @@ class Reading {
       for await (const { index, item } of mergeOrdered(streams, { order, onError })) {
         const { machineId = "" } = asked[index] ?? {};
         if (item.type === "text") {
+          this.isRefused ||= REFUSAL.test(item.text);
           if (said.has(item.text) || item.text.startsWith("-- ")) continue;
           said.add(item.text);
           this.#context.err(item.text);
-          // journalctl refuses what it does not understand, and says why.
-          if (item.text.startsWith("Failed to ")) failed.add(machineId);
           continue;
         }
         const { entry } = item;
@@ -133,7 +136,7 @@ class Reading {
       for (const unit of units) this.#seen.set(sourceKey(unit, machineId), seen);
     }
     for (const line of kept) this.#print(line);
-    return this.#exitOf(failed, asked.length);
+    return this.isRefused ? EXIT_FAILED : this.#exitOf(failed, asked.length);
   }
 
   /** Former machines may be gone for good; the others have to answer. */

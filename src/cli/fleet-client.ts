@@ -49,6 +49,9 @@ const WITH_MACHINES = "machines=1";
 /** The daemon answers after 20 s when nothing has changed. */
 const SOURCE_WAIT_MS = 30_000;
 
+/** The API refuses bodies above 4 MiB. */
+const APPLY_BYTES_MAX = 4_000_000;
+
 /** What a large apply request may take on top of the ordinary deadline. */
 const APPLY_MS_PER_CHANGE = 20;
 
@@ -117,17 +120,19 @@ export class FleetClient {
     return this.#http.json({ method: "GET", path: `${unitPath(name)}/manifest` });
   }
 
-  /** One request, however many changes. Results in the order of the changes. */
+  /** One request, however many changes, as long as the API takes it (applyRequests). Results in the order of the changes. */
   async apply(changes: readonly UnitChange[]): Promise<readonly ApplyResult[]> {
-    if (changes.length === 0) return [];
-    const body: ApplyRequest = { changes };
-    const { results } = await this.#http.json<ApplyBody>({
-      method: "POST",
-      path: "/fleet/v2/apply",
-      body,
-      deadlineMs: 3_000 + APPLY_MS_PER_CHANGE * changes.length,
-    });
-    return results;
+    const all: ApplyResult[] = [];
+    for (const body of applyRequests(changes)) {
+      const { results } = await this.#http.json<ApplyBody>({
+        method: "POST",
+        path: "/fleet/v2/apply",
+        body,
+        deadlineMs: 3_000 + APPLY_MS_PER_CHANGE * body.changes.length,
+      });
+      all.push(...results);
+    }
+    return all;
   }
 
   async *watch(units: readonly string[], signal: AbortSignal): AsyncGenerator<WatchLine, void> {
@@ -292,6 +297,22 @@ export class FleetClient {
     const path = `/fleet/v2/machines/${encodeURIComponent(machineId)}/operator`;
     return this.#http.json({ method: "POST", path, body: change });
   }
+}
+
+/** None without changes. More than one: only each by itself is done wholly or not at all. */
+export function applyRequests(changes: readonly UnitChange[]): readonly ApplyRequest[] {
+  const requests: { changes: UnitChange[] }[] = [];
+  let bytes = Number.POSITIVE_INFINITY;
+  for (const change of changes) {
+    const more = Buffer.byteLength(JSON.stringify(change)) + 1;
+    if (bytes + more > APPLY_BYTES_MAX) {
+      requests.push({ changes: [] });
+      bytes = 0;
+    }
+    requests.at(-1)?.changes.push(change);
+    bytes += more;
+  }
+  return requests;
 }
 
 function endpointPath({ service, instance }: Pick<Endpoint, "service" | "instance">): string {

@@ -100,7 +100,7 @@ async function readText(path: string): Promise<string | undefined> {
 
 function isAbsent(error: unknown): boolean {
   if (!(error instanceof Error) || !("code" in error)) return false;
-  return error.code === "ENOENT" || error.code === "ENOTDIR";
+  return ["ENOENT", "ENOTDIR", "ENAMETOOLONG"].includes(String(error.code));
 }
 
 function unreadable(path: string, error: unknown): FleetError {

@@ -111,6 +111,11 @@ test("an empty word, as of a variable that is not set, is wrong usage", async ()
   }
 });
 
+test("a name that is too long for a file is refused as a name", async () => {
+  const [exit, , err] = await run("start", "a".repeat(257));
+  assert.deepEqual([exit, /unit name exceeds maximum length/.test(err)], [2, true]);
+});
+
 test("submit of changed files changes nothing and names all of them", async () => {
   const a = await file("changed-a.service");
   const b = await file("changed-b.service");
@@ -318,6 +323,21 @@ test("300 units start with one request and one watch", async () => {
   assert.equal(out.match(/launched on/g)?.length, 300);
   assert.equal(err.match(/POST .*\/apply/g)?.length, 1);
   assert.equal(err.match(/POST .*\/watch/g)?.length, 1);
+  assert.equal((await run("destroy", ...names))[0], 0);
+});
+
+test("more than one request takes goes out in several, all or none of it", async () => {
+  const comment = `# ${"x".repeat(1_000)}\n`.repeat(600);
+  const names = Array.from({ length: 8 }, (_, index) => `large${index}.service`);
+  const paths = await Promise.all(names.map((name) => file(name, comment + SERVICE)));
+  const bad = await file("large-bad.service", `${comment}[Service]\nno assignment\n`);
+  const [refused, , err] = await run("submit", ...paths, bad);
+  assert.deepEqual([refused, /^Error creating units: large-bad\.service:602/.test(err)], [2, true]);
+  assert.equal(await cluster.unit("large0.service"), undefined);
+  const submitted = await cluster.run("--debug", "submit", ...paths);
+  assert.equal(submitted.exit, 0);
+  assert.equal(submitted.out, names.map((name) => `Unit ${name} inactive\n`).join(""));
+  assert.equal(submitted.err.match(/POST .*\/apply 200/g)?.length, 2);
   assert.equal((await run("destroy", ...names))[0], 0);
 });
 

@@ -1,9 +1,12 @@
 import type { UnitChange } from "../../api/protocol.ts";
 import type { Goal } from "../../cluster/progress.ts";
 import { isFleetError } from "../../runtime/errors.ts";
+import { validateManifest } from "../../units/manifest.ts";
 import { templateOf } from "../../units/unit-name.ts";
+import { problemText } from "../../units/unit-problem.ts";
 import { type CommandOptions, type CommandRun, type Context, fetchLegend } from "../context.ts";
 import { EXIT_DONE, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE, worstExit } from "../exit-code.ts";
+import { applyRequests } from "../fleet-client.ts";
 import { ApiError } from "../http-client.ts";
 import { type CreateVerb, DESIRED_OF_VERB, planCreate } from "../plan-create.ts";
 import { type DoneResult, reach, reportApplied, tellReached, tellTriggered } from "../reach.ts";
@@ -47,6 +50,7 @@ async function create(command: {
   if (plan.exit !== EXIT_DONE) return plan.exit;
   for (const warning of plan.warnings) context.err(warning);
   if (!context.json) for (const note of plan.notes) context.out(note);
+  if (!isTakenWhole(context, plan.changes)) return EXIT_USAGE;
   const results = await context.client.apply(plan.changes).catch((error: unknown) => {
     if (!(error instanceof ApiError) || error.status !== 400) throw error;
     context.tell({ outcome: "refused", message: `Error creating units: ${error.message}` });
@@ -83,6 +87,21 @@ async function create(command: {
     outlook: outlookOfStart,
   });
   return worstExit([exit, reachedExit]);
+}
+
+/** The API checks a request before it does any of it; of several, the first would be done before the last is refused. */
+function isTakenWhole(context: Context, changes: readonly UnitChange[]): boolean {
+  if (applyRequests(changes).length < 2) return true;
+  const problems = changes.flatMap((change) => {
+    const { content, dropIns = [], lenient = false } = change.type === "submit" ? change : {};
+    if (content === undefined) return [];
+    return validateManifest(change.name, { content, dropIns, lenient }).errors.slice(0, 1);
+  });
+  for (const problem of problems) {
+    const message = `Error creating units: ${problemText(problem)}`;
+    context.tell({ unit: problem.file, outcome: "refused", message });
+  }
+  return problems.length === 0;
 }
 
 /** People hear nothing of what is there already, like fleetctl's; a program hears of every unit. */

@@ -2,6 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { cpus, release, totalmem } from "node:os";
+import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { SeededRandom } from "../src/runtime/seeded-random.ts";
 import { type Bench, type Sample, summarize, table } from "./harness.ts";
@@ -28,6 +29,7 @@ async function main(): Promise<number> {
   // Measured is what is deployed: stripping types takes 20 MB of every process.
   execFileSync("npm", ["run", "-s", "build"], { stdio: "inherit" });
   process.env["LAB_DAEMON"] = "/opt/app/dist/fleetd-ts.cjs";
+  process.env["LAB_CLIENT"] = resolve("dist/fleetctl-ts.cjs");
   const bench = await load(name);
   const samples: Sample[] = [];
   const beganMs = performance.now();

@@ -7,6 +7,8 @@ import { type Wait, waitFor } from "./wait-for.ts";
 const PROJECT = resolve(import.meta.dirname, "../..");
 const LAB = join(PROJECT, "lab/lab.sh");
 const PACKAGES = join(PROJECT, "lab/packages.sh");
+/** Benches run what is deployed. */
+const CLIENT = process.env["LAB_CLIENT"] ?? join(PROJECT, "src/cli/main.ts");
 const API_PORT = 49153;
 
 export interface LabOptions {
@@ -198,7 +200,7 @@ export class Lab {
 
   /** The client, against the daemon of one machine. */
   async fleetctlAt(machine: number, ...args: readonly string[]): Promise<RunResult> {
-    return run([process.execPath, join(PROJECT, "src/cli/main.ts"), ...args], {
+    return run([process.execPath, CLIENT, ...args], {
       cwd: this.dir,
       env: {
         FLEETCTL_ENDPOINT: await this.endpoint(machine),

@@ -15,7 +15,7 @@ export interface Remote {
 
 export interface RemoteMachine {
   readonly address: string;
-  /** Undefined: 22. */
+  /** Undefined: what ~/.ssh/config says, or 22. */
   readonly port?: number | undefined;
 }
 
@@ -52,17 +52,20 @@ export interface RemoteSettings {
 
 export const SSH_PORT = 22;
 
-/** `host:port`, `[::1]:port`, `host`, and an IPv6 address as it is. */
-export function parseHostPort(text: string): { host: string; port: number } | undefined {
+/** `host:port`, `[::1]:port`, `host`, and an IPv6 address as it is; `port` undefined where none was said. */
+export function parseHostPort(
+  text: string,
+): { readonly host: string; readonly port: number | undefined } | undefined {
   const match = /^(?:\[([^\]]+)\]|([^:[\]]+))(?::(\d{1,5}))?$/.exec(text);
   if (match === null) {
     return /^[0-9a-f:.]+$/i.test(text) && text.split(":").length > 2
-      ? { host: text, port: SSH_PORT }
+      ? { host: text, port: undefined }
       : undefined;
   }
-  const port = match[3] === undefined ? SSH_PORT : Number(match[3]);
+  const port = match[3] === undefined ? undefined : Number(match[3]);
   const host = match[1] ?? match[2] ?? "";
-  return port >= 1 && port <= 65_535 && !host.startsWith("-") ? { host, port } : undefined;
+  const isPort = port === undefined || (port >= 1 && port <= 65_535);
+  return isPort && !host.startsWith("-") ? { host, port } : undefined;
 }
 
 /** A remote shell takes the words apart again, so each is quoted. */

@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { FleetError } from "../runtime/errors.ts";
 import { EXIT_FAILED } from "./exit-code.ts";
-import { parseHostPort, SSH_PORT, shellQuote } from "./remote.ts";
+import { parseHostPort, shellQuote } from "./remote.ts";
 
 /** What the client's options say of ssh; all else is ~/.ssh/config's. */
 export interface SshOptions {
@@ -72,7 +72,7 @@ function throughTunnel(options: SshOptions): string {
   if (host === undefined) {
     throw new FleetError("usage", `--tunnel ${tunnel}: expect host or host:port`);
   }
-  const port = host.port === SSH_PORT ? [] : ["-p", String(host.port)];
+  const port = host.port === undefined ? [] : ["-p", String(host.port)];
   const words = ["ssh", ...commonArguments(options), ...port];
   return `${words.map(shellQuote).join(" ").replaceAll("%", "%%")} -W '[%h]:%p' -- ${shellQuote(host.host)}`;
 }

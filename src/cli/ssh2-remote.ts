@@ -19,6 +19,7 @@ import {
   shellQuote,
   type TunnelTarget,
 } from "./remote.ts";
+import { configuredHost, connectBy } from "./ssh-config.ts";
 import { HostKeys } from "./ssh2-host-keys.ts";
 
 /** sshd takes 10 (MaxSessions) on one connection. */
@@ -46,7 +47,7 @@ export async function openSsh2Remote(settings: RemoteSettings): Promise<Remote> 
 
 interface Host {
   readonly host: string;
-  readonly port: number;
+  readonly port: number | undefined;
 }
 
 class Ssh2Remote implements Remote {
@@ -71,7 +72,7 @@ class Ssh2Remote implements Remote {
   }
 
   async run(machine: RemoteMachine, command: readonly string[]): Promise<RemoteProcess> {
-    const host = { host: machine.address, port: machine.port ?? SSH_PORT };
+    const host = { host: machine.address, port: machine.port };
     const connection = this.#connection(host, this.#tunnel);
     connection.sessions += 1;
     try {
@@ -134,7 +135,7 @@ class Ssh2Remote implements Remote {
 
   /** One with room for another session. */
   #connection(host: Host, through: Host | undefined): Connection {
-    const key = `${host.host} ${host.port}`;
+    const key = `${host.host} ${host.port ?? ""}`;
     const all = this.#connections.get(key) ?? [];
     const free = all.find(({ sessions }) => sessions < SESSIONS_MAX);
     if (free !== undefined) return free;
@@ -149,25 +150,38 @@ class Ssh2Remote implements Remote {
     return connection;
   }
 
-  async #open({ host, port }: Host, through: Host | undefined): Promise<Client> {
-    const { timeoutMs, username, environment } = this.#settings;
-    const sock = through && (await this.connect({ host, port }));
+  async #open(asked: Host, through: Host | undefined): Promise<Client> {
+    const { timeoutMs, keyFile, environment } = this.#settings;
+    const configured = await configuredHost(asked.host, environment);
+    const host = configured?.host ?? asked.host;
+    const port = asked.port ?? configured?.port ?? SSH_PORT;
+    const username =
+      this.#settings.username ?? configured?.username ?? environment["USER"] ?? userInfo().username;
+    const auth =
+      keyFile === undefined && configured !== undefined
+        ? await authMethods({ ...this.#settings, keyFiles: configured.keyFiles })
+        : this.#auth;
+    const { proxyCommand } = configured ?? {};
+    const sock =
+      through === undefined
+        ? proxyCommand && connectBy(proxyCommand)
+        : await this.connect({ host, port });
     const client = new ssh2.Client();
     let refusal: string | undefined;
     await new Promise<void>((resolve, reject) => {
       client.once("ready", resolve);
       client.on("error", (error) => {
         const why = refusal ?? (errorMessage(error) || "no connection");
-        reject(unreachable(host, `${why}${this.#auth.hint(error)}`, error));
+        reject(unreachable(host, `${why}${auth.hint(error)}`, error));
       });
       client.once("close", () => reject(unreachable(host, refusal ?? "the connection was closed")));
       client.connect({
-        ...(sock === undefined ? { host, port } : { sock }),
-        username: username ?? environment["USER"] ?? userInfo().username,
+        ...(sock ? { sock } : { host, port }),
+        username,
         readyTimeout: timeoutMs,
         keepaliveInterval: KEEPALIVE_MS,
         keepaliveCountMax: KEEPALIVES_MISSED_MAX,
-        authHandler: this.#auth.methods(username ?? environment["USER"] ?? userInfo().username),
+        authHandler: auth.methods(username),
         algorithms: { serverHostKey: algorithmsFor(this.#hostKeys.typesOf(host, port)) },
         hostVerifier: (key: Buffer, verify: (valid: boolean) => void) => {
           this.#verifying = this.#verifying
@@ -206,12 +220,14 @@ interface Auth {
   hint(error: Error): string;
 }
 
-/** The agent's keys, then those of files that need no passphrase. */
-async function authMethods(settings: RemoteSettings): Promise<Auth> {
+/** The agent's keys, then those of files that need no passphrase. `keyFiles`: of ~/.ssh/config. */
+async function authMethods(
+  settings: RemoteSettings & { readonly keyFiles?: readonly string[] },
+): Promise<Auth> {
   const { environment, keyFile } = settings;
   const home = environment["HOME"] ?? homedir();
-  const files =
-    keyFile === undefined ? KEY_FILES.map((name) => join(home, ".ssh", name)) : [keyFile];
+  const usual = settings.keyFiles ?? KEY_FILES.map((name) => join(home, ".ssh", name));
+  const files = keyFile === undefined ? usual : [keyFile];
   const locked: string[] = [];
   const named = keyFile === undefined ? `in ${join(home, ".ssh")}` : "named";
   const keys: Buffer[] = [];

@@ -42,11 +42,11 @@ for (const [word, expected] of [
   test(`splitMachine() of ${word}`, () => assert.deepEqual(splitMachine(word), expected));
 
 for (const [text, expected] of [
-  ["h", "h 22"],
+  ["h", "h undefined"],
   ["h:2222", "h 2222"],
   ["[::1]:5", "::1 5"],
-  ["[::1]", "::1 22"],
-  ["fe80::1", "fe80::1 22"],
+  ["[::1]", "::1 undefined"],
+  ["fe80::1", "fe80::1 undefined"],
   ["h:port", undefined],
   ["-oProxyCommand=x", undefined],
   ["h:0", undefined],

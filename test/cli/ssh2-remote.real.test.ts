@@ -158,6 +158,33 @@ function declareTests(): void {
     );
   });
 
+  test("~/.ssh/config holds: names, ports, users, keys, and the way by another host", async (t) => {
+    const server = await openSshServer(t);
+    await know(server);
+    const key = join(server.directory, "key");
+    await runOk(["mv", join(server.home, ".ssh/id_ed25519"), key]);
+    await runOk(["cp", join(server.home, ".ssh/id_ed25519.pub"), `${key}.pub`]);
+    const files = `IdentityFile ${key}\n  UserKnownHostsFile ${server.directory}/known_hosts`;
+    const host = `HostName 127.0.0.1\n  Port ${server.port}\n  User ${sshUser()}\n  ${files}\n`;
+    const config =
+      `Host bastion\n  ${host}Host inner\n  ${host}  ProxyJump bastion\n` +
+      `Host astray\n  ${host}  ProxyJump nowhere\nHost nowhere\n  HostName 127.0.0.1\n  Port 1\n`;
+    await writeFile(join(server.home, ".ssh/config"), config);
+    for (const address of ["bastion", "inner"]) {
+      const remote = await openSsh2Remote(settingsFor(server, { username: undefined }));
+      t.after(() => remote.close());
+      const process = await remote.run({ address }, ["sh", "-c", "echo $SSH_CONNECTION; exit 3"]);
+      let text = "";
+      for await (const chunk of process.output) text += chunk;
+      assert.match(text, new RegExp(` 127\\.0\\.0\\.1 ${server.port}\n$`));
+      assert.equal(await process.exitStatus, 3);
+    }
+    const other = await openSsh2Remote(settingsFor(server));
+    t.after(() => other.close());
+    await assert.rejects(other.run({ address: "bastion", port: 1 }, ["true"]), /127\.0\.0\.1:1\b/);
+    await assert.rejects(other.run({ address: "astray" }, ["true"]), /cannot reach 127\.0\.0\.1/);
+  });
+
   test("a host that does not answer is an error within the time-out", async (t) => {
     const server = await openSshServer(t);
     const silent = createServer(() => {});

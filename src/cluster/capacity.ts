@@ -17,12 +17,13 @@ const AMOUNT_MAX = 2 ** 48;
 /** What units with these constraints take of the machine; of several versions of one unit the larger counts. */
 export function reserved(
   constraints: readonly Constraints[],
-  capacity: Capacity | undefined,
+  machine: { readonly presence: { readonly record: MachineSpec } | undefined },
 ): Amounts {
   let sum = NOTHING;
   for (const { requirements } of constraints) {
     if (requirements.reservation === undefined) continue;
-    sum = combine(sum, amountsOf(requirements.reservation, capacity), Math.max);
+    const wanted = amountsOf(requirements.reservation, machine.presence?.record.capacity);
+    sum = combine(sum, wanted, Math.max);
   }
   return sum;
 }

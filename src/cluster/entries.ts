@@ -52,6 +52,8 @@ export interface MachineEntry {
   readonly rosterRevision: number;
   /** As the roster says it; undefined where nothing does. */
   readonly lastBootMs: number | undefined;
+  /** As isOpen() says it: asked for every unit that is placed, without a look at the records. */
+  readonly isOpen: boolean;
   /** Its place among the machines that take new units, in order of id; undefined: the index does not have it. */
   readonly slot: number | undefined;
   readonly metadata: Metadata;

@@ -154,6 +154,7 @@ function whyClosed(
   _: ClusterState,
   { machine, holds = false }: Candidate,
 ): MachineReason | undefined {
+  if (machine.isOpen) return undefined;
   if (machine.presence?.record.leaving === true) return { type: "leaving" };
   const operator = machine.operator?.record;
   if (operator === undefined) return undefined;
@@ -243,7 +244,7 @@ function whyNoRoom(
   for (const name of group ?? [unit.name]) {
     const coming = cluster.unit(name)?.self;
     if (coming === undefined || machine.occupants.has(name)) continue;
-    wanted = plus(wanted, reserved(coming.constraints, machine.presence?.record.capacity));
+    wanted = plus(wanted, reserved(coming.constraints, machine));
   }
   const short = lacking(wanted, machine);
   return short && { type: "no-room", ...short };

@@ -52,6 +52,7 @@ export class MutableMachine implements Omit<WritableMachine, "metadata"> {
   inRoster = false;
   rosterRevision = 0;
   lastBootMs: number | undefined;
+  isOpen = false;
   slot: number | undefined;
   metadata: Metadata = new Map();
   states: WritableMachine["states"] = new Map();

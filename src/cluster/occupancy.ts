@@ -4,6 +4,7 @@ import type { Dirty } from "./dirty.ts";
 import {
   assignmentOn,
   isNameTaken,
+  isOpen,
   isPlacedOn,
   type MachineEntry,
   type UnitEntry,
@@ -109,6 +110,7 @@ export class Occupancy {
   /** The machine's own records have changed. */
   machineChanged(machine: MutableMachine, before: MachineEntry["presence"]): void {
     const hostname = machine.metadata.get(HOSTNAME);
+    machine.isOpen = isOpen(machine);
     machine.metadata = effectiveMetadata(machine.presence?.record, machine.operator?.record);
     this.#instances?.forgetSpreads();
     if (machine.metadata.get(HOSTNAME) !== hostname) {
@@ -119,10 +121,9 @@ export class Occupancy {
       }
     }
     if (before?.record.capacity !== machine.presence?.record.capacity) {
-      const capacity = machine.presence?.record.capacity;
       machine.used = NOTHING_RESERVED;
       for (const { constraints } of machine.occupants.values()) {
-        machine.used = plus(machine.used, reserved(constraints, capacity));
+        machine.used = plus(machine.used, reserved(constraints, machine));
       }
     }
     this.#setStale(machine);
@@ -140,9 +141,8 @@ export class Occupancy {
     else machine.occupants.set(name, after);
     if (before !== undefined && speaks(before)) removeFrom(machine.guarded, before);
     if (after !== undefined && speaks(after)) machine.guarded.push(after);
-    const capacity = machine.presence?.record.capacity;
-    machine.used = minus(machine.used, reserved(before?.constraints ?? NONE, capacity));
-    machine.used = plus(machine.used, reserved(after?.constraints ?? NONE, capacity));
+    machine.used = minus(machine.used, reserved(before?.constraints ?? NONE, machine));
+    machine.used = plus(machine.used, reserved(after?.constraints ?? NONE, machine));
     machine.load += weightOf(after) - weightOf(before);
     if (before === undefined) this.#instances?.count(name, machine, 1);
     if (after === undefined) this.#instances?.count(name, machine, -1);

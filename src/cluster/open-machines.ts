@@ -1,4 +1,3 @@
-import { isOpen } from "./entries.ts";
 import { compareText } from "./facts.ts";
 import { type LoadedMachine, LoadIndex } from "./load-index.ts";
 import type { Metadata } from "./machine.ts";
@@ -31,13 +30,13 @@ export class OpenMachines {
     const added: OpenMachine[] = [];
     for (const machine of machines) {
       const known = machine.slot === undefined ? undefined : this.#slots[machine.slot];
-      const isSame = known !== undefined && isOpen(machine) && known.metadata === machine.metadata;
+      const isSame = known !== undefined && machine.isOpen && known.metadata === machine.metadata;
       if (isSame) {
         this.#setLoad(known);
         continue;
       }
       if (known !== undefined) this.#remove(known);
-      if (!isOpen(machine)) continue;
+      if (!machine.isOpen) continue;
       const { metadata, load } = machine;
       added.push({ machine, metadata, load, classes: [] });
     }

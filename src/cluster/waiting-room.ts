@@ -46,7 +46,7 @@ export class WaitingRoom {
       const { presence } = machine;
       for (const { unit, constraints } of this.#reserving.values()) {
         if (isSettled(unit, machine)) continue;
-        const wanted = reserved([constraints], presence?.record.capacity);
+        const wanted = reserved([constraints], machine);
         const did = lacking(wanted, { presence, used }) === undefined;
         const does = lacking(wanted, machine) === undefined;
         // With others tied to it, it needs more than it says itself.

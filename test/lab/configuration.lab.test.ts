@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { resolve } from "node:path";
+import { get } from "node:https";
+import { join, resolve } from "node:path";
 import { afterEach, test } from "node:test";
 import type { ClusterBody, MachinesBody, UnitsBody } from "../../src/api/protocol.ts";
+import { makeCertificates } from "../support/certificates.ts";
 import type { Lab } from "../support/lab.ts";
 import { destroyAll, property, signalDaemon, sleeper, startUnits } from "../support/lab-units.ts";
 import { useLab } from "../support/use-lab.ts";
@@ -100,6 +102,64 @@ test("F27 TestReconfigureServer: SIGHUP takes in what has changed, and neither u
     text += value;
   }
   await events.cancel();
+});
+
+test("SIGHUP takes renewed certificates, and keeps the old ones while the new are not whole", async (t) => {
+  const { lab } = fixture;
+  const [before, after] = [makeCertificates(t), makeCertificates(t)];
+  const settings = { cafile: "ca.crt", certfile: "m.crt", keyfile: "m.key" };
+  const files = Object.entries(settings).map(([key, name]) => [`tls_${key}`, `/etc/fleet/${name}`]);
+  const put = async (tls: typeof before, ...names: readonly string[]) => {
+    for (const name of names) {
+      const text = await readFile(join(tls.directory, name), "utf8");
+      await lab.writeFile(1, `/etc/fleet/${name}`, text);
+    }
+  };
+  await put(before, "ca.crt", "m.crt", "m.key");
+  const tls = { agent_ttl: "5s", insecure: "", ...Object.fromEntries(files) };
+  await lab.configure(1, tls);
+  const host = await lab.address(1);
+  /** Whether the API lets in who has these. */
+  const letsIn = async ({ ca, cert, key }: typeof before) => {
+    const options = { host, port: 49153, ca, cert, key, servername: "node-1.example" };
+    const answer = Promise.withResolvers<boolean>();
+    const path = "/fleet/v2/cluster";
+    get({ ...options, path, agent: false }, (response) => {
+      response.resume();
+      answer.resolve(response.statusCode === 200);
+    }).once("error", () => answer.resolve(false));
+    return await answer.promise;
+  };
+  const takes = (what: string, certificates: typeof before) =>
+    lab.waitFor({
+      what,
+      deadlineMs: 30_000,
+      look: () => letsIn(certificates),
+      until: (yes) => yes,
+    });
+  await takes("it listens with TLS", before);
+  const pid = await mainPid(lab, 1, DAEMON);
+  const hangUp = () => lab.exec(1, "systemctl", "reload", DAEMON);
+  await put(after, "ca.crt", "m.crt");
+  await hangUp();
+  await lab.waitFor({
+    what: "it says that the key does not belong to the certificate",
+    deadlineMs: 10_000,
+    look: () => lab.journal(1, "-u", DAEMON, "-o", "cat"),
+    until: (text) => /reload-refused .*mismatch/.test(text),
+  });
+  assert.deepEqual([await letsIn(before), await letsIn(after)], [true, false]);
+  await put(after, "m.key");
+  await hangUp();
+  await takes("it shows the new certificate", after);
+  assert.deepEqual([await letsIn(before), await mainPid(lab, 1, DAEMON)], [false, pid]);
+  await lab.configure(1, { agent_ttl: "5s" });
+  await lab.waitFor({
+    what: "it listens without TLS again",
+    deadlineMs: 30_000,
+    look: () => lab.presentMachines(1).catch(() => []),
+    until: (present) => present.length === 2,
+  });
 });
 
 test("a daemon that cannot open its API ends at once and says why, and its units run on", async () => {

@@ -13,6 +13,7 @@ import { type Tracked, WaitTracker } from "./wait-tracker.ts";
 const SILENCE_MAX_MS = 15_000;
 /** A restart of the daemon takes about a second. */
 const RECONNECTS_MAX = 8;
+const RECONNECTS_OF_RESTART = 4;
 const RECONNECT_BACKOFF = { firstMs: 100, maxMs: 2_000 };
 const REDRAW_MS = 250;
 
@@ -83,6 +84,7 @@ export async function followWatch(
 ): Promise<void> {
   const { clock, client } = context;
   const { signal, names, onLine } = options;
+  let isSaid = false;
   for (let failures = 0; !signal.aborted; ) {
     const connection = new AbortController();
     const cut = () => connection.abort();
@@ -104,6 +106,10 @@ export async function followWatch(
     }
     if (signal.aborted) return;
     failures += 1;
+    if (!isSaid && (connection.signal.aborted || failures > RECONNECTS_OF_RESTART)) {
+      context.err("no word from fleetd-ts while waiting: trying again");
+      isSaid = true;
+    }
     if (failures > RECONNECTS_MAX) throw connectionLost();
     try {
       await sleep(clock, backoffMs(failures, RECONNECT_BACKOFF), signal);

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
+import { VirtualClock } from "../../src/runtime/virtual-clock.ts";
 import { waitFor } from "../support/wait-for.ts";
 import { PlayedCluster } from "./played-cluster.ts";
 import { M1, M2 } from "./views.ts";
@@ -580,6 +581,34 @@ test("a command that waits says once that the registry is away", async (context)
   await cluster.touch("patient.service");
   assert.equal((await starting).exit, 0);
   assert.equal(said, "NOTICE: the registry is away: why\n");
+});
+
+test("a daemon that falls silent while a command waits is asked again, which is said", async () => {
+  cluster.behaviours.set("silent.service", { idle: true });
+  const clock = new VirtualClock();
+  let said = "";
+  const writeError = (text: string) => {
+    said += text;
+  };
+  const path = await file("silent.service");
+  const starting = cluster.runWith({ clock, writeError }, "start", path);
+  const timeGoesOnUntil = (what: string, advanceMs: number, until: () => boolean) =>
+    waitFor({
+      ...{ what, deadlineMs: 10_000, everyMs: 10, until },
+      look: () => clock.advance(advanceMs),
+    });
+  await timeGoesOnUntil("the command waits", 250, () => said.includes("for the engine"));
+  await clock.advance(15_000);
+  await timeGoesOnUntil("it is said", 10, () => said.includes("no word"));
+  cluster.behaviours.delete("silent.service");
+  await cluster.touch("silent.service");
+  let isDone = false;
+  void starting.then(() => {
+    isDone = true;
+  });
+  await timeGoesOnUntil("it asks again", 100, () => isDone);
+  assert.equal((await starting).exit, 0);
+  assert.equal(said.match(/no word from fleetd-ts while waiting: trying again\n/g)?.length, 1);
 });
 
 test("a unit that someone else destroys while a command waits for it ends the waiting", async () => {

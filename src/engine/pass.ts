@@ -72,14 +72,9 @@ export class PlanPass {
   /** As do(), of a unit that is nowhere yet: so it is with almost all that are placed, and takes much less. */
   placeNew(task: PlaceTask, { unit, machine }: Pick<Stay, "unit" | "machine">): void {
     this.tasks.push(task);
-    const { placement, assignment } = task;
-    const stay: Stay = {
-      unit,
-      machine,
-      placement: assumed(placement),
-      assignment: assignment === undefined ? undefined : assumed(assignment),
-    };
-    this.#assumptions.assumeStay(stay, this.#queue);
+    const placement = assumed(task.placement);
+    const assignment = task.assignment && assumed(task.assignment);
+    this.#assumptions.assumeStay({ unit, machine, placement, assignment }, this.#queue);
   }
 
   /** Whether the unit was acted on in this pass. */

@@ -65,12 +65,9 @@ export function place(
 }
 
 /** It is nowhere, and nobody else's move depends on where it comes to be. */
-function isNew({ cluster }: PlanPass, unit: UnitEntry): boolean {
-  const { placement, move, assignedTo, statesOn, unreadable } = unit;
+function isNew({ cluster }: PlanPass, { placement, move, assignedTo, statesOn }: UnitEntry) {
   const isNowhere = placement === undefined && assignedTo.size === 0 && statesOn.size === 0;
-  return (
-    isNowhere && move === undefined && unreadable.size === 0 && cluster.moves.draining.size === 0
-  );
+  return isNowhere && move === undefined && cluster.moves.draining.size === 0;
 }
 
 const NO_REASONS: readonly BlockedReason[] = [];

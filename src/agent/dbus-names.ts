@@ -1,11 +1,8 @@
 /** Object path of a unit: every byte but letters and digits becomes `_` and two hexadecimal digits, a digit at the start too (sd_bus_path_encode(3)). */
 export function unitPath(unit: string): string {
-  let label = "";
-  for (const [index, byte] of Buffer.from(unit, "utf8").entries()) {
-    const character = String.fromCharCode(byte);
-    const plain = /[A-Za-z]/.test(character) || (index > 0 && /[0-9]/.test(character));
-    label += plain ? character : `_${byte.toString(16).padStart(2, "0")}`;
-  }
+  const label = unit.replace(/^[0-9]|[^A-Za-z0-9]+/g, (others) =>
+    Buffer.from(others, "utf8").toString("hex").replace(/../g, "_$&"),
+  );
   return `/org/freedesktop/systemd1/unit/${label}`;
 }
 

@@ -185,9 +185,11 @@ export class UnitFiles {
 
   /** The file that systemd would load the unit from: of that name, in the first directory that has one. */
   fragmentOf(unit: string, searchPath: readonly string[]): string | undefined {
-    return searchPath
-      .map((directory) => join(directory, unit))
-      .find((path) => lstatSync(path, { throwIfNoEntry: false }) !== undefined);
+    for (const directory of searchPath) {
+      const path = `${directory}/${unit}`;
+      if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) return path;
+    }
+    return undefined;
   }
 
   /** The unit of ours whose file `path` leads to: its file, its link or a link to either (Alias=). */

@@ -66,7 +66,7 @@ export class SystemdEvents {
     if (this.#dirty.has(unit)) return;
     if (isCalm) this.#paces.delete(unit);
     this.#dirty.add(unit);
-    this.#schedule();
+    this.#schedule([unit]);
   }
 
   /** A job is about to change the unit. */
@@ -135,11 +135,12 @@ export class SystemdEvents {
     });
   }
 
-  #schedule(): void {
+  /** Sees to it that these are read when they are due; what was dirty before has its timer. */
+  #schedule(units: Iterable<string>): void {
     if (this.#reading || this.#dirty.size === 0) return;
     const nowMs = this.#options.clock.monotonicMs();
     let dueMs = Number.POSITIVE_INFINITY;
-    for (const unit of this.#dirty) dueMs = Math.min(dueMs, this.#dueMs(unit, nowMs));
+    for (const unit of units) dueMs = Math.min(dueMs, this.#dueMs(unit, nowMs));
     if (this.#timer !== undefined) {
       if (this.#timer.dueMs <= dueMs) return;
       this.#timer.cancel();
@@ -178,7 +179,7 @@ export class SystemdEvents {
     } finally {
       this.#reading = false;
     }
-    this.#schedule();
+    this.#schedule(this.#dirty);
   }
 
   #tellStatus(status: UnitStatus): void {

@@ -55,10 +55,7 @@ import { markTied, TieIndex } from "./tie-index.ts";
  */
 export class ClusterState {
   readonly #units = new Map<string, MutableUnit>();
-  /** Unit and machine of the fact before: the next is often about the same. */
-  #latestUnit: MutableUnit | undefined;
   readonly #machines = new Map<string, MutableMachine>();
-  #latestMachine: MutableMachine | undefined;
   readonly #machineIds: string[] = [];
   readonly #globals = new Set<string>();
   readonly #blocked = new Set<string>();
@@ -469,38 +466,31 @@ export class ClusterState {
   }
 
   #unit(name: string): MutableUnit {
-    if (this.#latestUnit?.name === name) return this.#latestUnit;
     let unit = this.#units.get(name);
     if (unit === undefined) {
       unit = new MutableUnit(name);
       this.#units.set(name, unit);
     }
-    this.#latestUnit = unit;
     return unit;
   }
 
   #machine(id: string): MutableMachine {
-    if (this.#latestMachine?.id === id) return this.#latestMachine;
     let machine = this.#machines.get(id);
     if (machine === undefined) {
       machine = new MutableMachine(id);
       this.#machines.set(id, machine);
       this.#machineIds.splice(position(this.#machineIds, id), 0, id);
     }
-    this.#latestMachine = machine;
     return machine;
   }
 
   #tidyUnit(unit: MutableUnit): void {
-    if (!isEmptyUnit(unit)) return;
-    this.#units.delete(unit.name);
-    if (this.#latestUnit === unit) this.#latestUnit = undefined;
+    if (isEmptyUnit(unit)) this.#units.delete(unit.name);
   }
 
   #tidyMachine(machine: MutableMachine): void {
     if (!isEmptyMachine(machine)) return;
     this.#machines.delete(machine.id);
-    if (this.#latestMachine === machine) this.#latestMachine = undefined;
     this.#machineIds.splice(position(this.#machineIds, machine.id), 1);
   }
 }

@@ -13,7 +13,7 @@ const TEXT = (name: string) =>
 
 export const bench: Bench = {
   about:
-    "one machine: load to active of N units, compared with systemctl that links and starts the same files",
+    "one machine: load to active of N units, compared with a script that writes, links and starts such units over D-Bus",
   references: {
     "agent.500.ratio": "target: 1.3",
     "agent.2000.ratio": "target: 1.3",
@@ -37,7 +37,8 @@ async function startBoth(
   context: BenchContext,
 ): Promise<void> {
   const { count, round } = load;
-  const alone = await systemdAlone(lab, count);
+  const script = await scriptAlone(lab, count);
+  const systemctl = await systemctlAlone(lab, count);
   const names = await writeUnits(lab, { prefix: `agent-${round}-${count}`, count, text: TEXT });
   const submittedMs = performance.now();
   await fleetctl(lab, "submit", ...names);
@@ -54,13 +55,14 @@ async function startBoth(
   const seconds = (endMs - beganMs) / 1_000;
   const record = (name: string, unit: string, value: number) =>
     context.record({ name: `agent.${count}.${name}`, unit, value });
-  record("ratio", "x", seconds / alone);
+  record("ratio", "x", seconds / script);
   record("load_to_active", "s", seconds);
-  record("systemctl_alone", "s", alone);
+  record("script_alone", "s", script);
+  record("systemctl_alone", "s", systemctl);
   record("submit_to_active", "s", (endMs - submittedMs) / 1_000);
   record("daemon_reloads", "reloads", (await reloads(lab)) - reloadsBefore);
   record("cpu_per_unit", "ms", ((await daemonCpuMs(lab)) - cpuBefore) / count);
-  context.note(`${count} units: ${seconds.toFixed(2)} s, systemctl alone ${alone.toFixed(2)} s`);
+  context.note(`${count} units: ${seconds.toFixed(2)} s, a script alone ${script.toFixed(2)} s`);
   if (count >= STOPPED) {
     const stopped = names.slice(0, STOPPED);
     const stopMs = performance.now();
@@ -72,18 +74,29 @@ async function startBoth(
   await fleetctl(lab, "destroy", ...names.slice(count >= STOPPED ? STOPPED : 0));
 }
 
-/** Seconds until systemctl has linked and started as many files, and all are active; they are gone afterwards. */
-async function systemdAlone(lab: Lab, count: number): Promise<number> {
+/** Seconds that a script over D-Bus takes for as many units, without its own start; they are gone afterwards. */
+async function scriptAlone(lab: Lab, count: number): Promise<number> {
+  const seconds = Number(await shell(lab, `node /opt/app/bench/start-inside.ts ${count}`));
+  await cleanUp(lab);
+  return seconds;
+}
+
+/** The same by shell and systemctl, which reads all units anew in between. */
+async function systemctlAlone(lab: Lab, count: number): Promise<number> {
   const write = `mkdir -p /run/alone; cd /run/alone; for i in $(seq ${count}); do printf '[Unit]\\nDescription=alone-'$i'\\n[Service]\\nExecStart=/bin/sleep infinity\\n' >alone-$i.service; done; systemctl link --runtime /run/alone/*.service 2>/dev/null; systemctl start $(ls)`;
   const beganMs = performance.now();
   await shell(lab, write);
   const seconds = (performance.now() - beganMs) / 1_000;
+  await cleanUp(lab);
+  return seconds;
+}
+
+async function cleanUp(lab: Lab): Promise<void> {
   await shell(
     lab,
     "cd /run/alone; systemctl stop *; rm -r /run/alone /run/systemd/system/alone-*; systemctl daemon-reload",
   );
   await pause(1_000);
-  return seconds;
 }
 
 async function reloads(lab: Lab): Promise<number> {

@@ -1,10 +1,10 @@
 import type { Message } from "dbus-native";
 import { backoffMs } from "../runtime/backoff.ts";
 import type { CancelTimer, Clock } from "../runtime/clock.ts";
-import { errorMessage, FleetError } from "../runtime/errors.ts";
+import { errorMessage, FleetError, isFleetError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/logger.ts";
 import { Bus, type DbusCall } from "./dbus-bus.ts";
-import { unavailable } from "./dbus-errors.ts";
+import { unanswered, unavailable } from "./dbus-errors.ts";
 import { JobCalls } from "./dbus-job-calls.ts";
 import type { SignalHeader } from "./dbus-signal-filter.ts";
 
@@ -33,6 +33,14 @@ export interface DbusConnectionOptions {
 /** dbus-daemon answers LimitsExceeded beyond 128 replies awaited by one connection. */
 const IN_FLIGHT_MAX = 100;
 const RECONNECT = { firstMs: 50, maxMs: 1_000 };
+/** Of the 28 replies that are left beside those of calls, one a minute while systemd stands still. */
+const PING: DbusCall = {
+  destination: "org.freedesktop.systemd1",
+  path: "/org/freedesktop/systemd1",
+  interface: "org.freedesktop.DBus.Peer",
+  member: "Ping",
+  deadlineMs: 60_000,
+};
 
 /**
  * The system bus: calls with deadlines, signals, and a connection that comes back. What is in flight when it breaks fails with
@@ -46,7 +54,8 @@ export class DbusConnection {
   #failures = 0;
   #cancelRetry: CancelTimer | undefined;
   #inFlight = 0;
-  readonly #waiting: (() => void)[] = [];
+  #keptPlaces = 0;
+  readonly #waiting = new Set<() => void>();
   readonly #restored = new Set<() => void>();
 
   private constructor(options: DbusConnectionOptions) {
@@ -90,17 +99,63 @@ export class DbusConnection {
 
   async call(call: DbusCall): Promise<unknown> {
     call.signal?.throwIfAborted();
-    if (this.#inFlight >= IN_FLIGHT_MAX) {
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    } else this.#inFlight += 1;
+    await this.#takePlace(call);
+    const bus = this.#bus;
+    let isGivenUp = false;
     try {
-      if (this.#bus === undefined) throw unavailable(call, "not connected to the system bus");
-      return await this.#bus.call(call);
+      if (bus === undefined) throw unavailable(call, "not connected to the system bus");
+      return await bus.call(call);
+    } catch (error) {
+      isGivenUp = isFleetError(error, "systemd-deadline") && bus === this.#bus;
+      throw error;
     } finally {
-      // A place that is handed on stays counted.
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#inFlight -= 1;
-      else next();
+      if (isGivenUp && bus !== undefined) this.#keepPlace(bus);
+      else this.#givePlace();
+    }
+  }
+
+  async #takePlace(call: DbusCall): Promise<void> {
+    if (this.#inFlight < IN_FLIGHT_MAX) {
+      this.#inFlight += 1;
+      return;
+    }
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#waiting.add(resolve);
+    const cancel = this.#options.clock.setTimer(this.#options.callDeadlineMs, () => {
+      if (this.#waiting.delete(resolve)) reject(unanswered(call));
+    });
+    await promise.finally(cancel);
+  }
+
+  #givePlace(): void {
+    const [next] = this.#waiting;
+    if (next === undefined) {
+      this.#inFlight -= 1;
+      return;
+    }
+    // A place that is handed on stays counted.
+    this.#waiting.delete(next);
+    next();
+  }
+
+  /** For the bus a call that nobody waits for any more is under way until systemd has answered it. */
+  #keepPlace(bus: Bus): void {
+    this.#keptPlaces += 1;
+    if (this.#keptPlaces === 1) void this.#giveWhenAnswered(bus);
+  }
+
+  async #giveWhenAnswered(bus: Bus): Promise<void> {
+    while (this.#keptPlaces > 0) {
+      const answeredToo = this.#keptPlaces;
+      try {
+        // systemd answers in the order it is asked.
+        if (bus === this.#bus) await bus.call(PING);
+      } catch (error) {
+        if (!isFleetError(error)) throw error;
+        if (bus === this.#bus) continue;
+      }
+      this.#keptPlaces -= answeredToo;
+      for (let given = 0; given < answeredToo; given += 1) this.#givePlace();
     }
   }
 

@@ -14,12 +14,7 @@ export function refusalName(error: unknown): string {
 /** What an error of the package or of the other side means to callers of the port. */
 export function translate(call: FailedCall, error: unknown): FleetError {
   const code = error instanceof Error && "code" in error ? error.code : undefined;
-  if (code === "ETIMEDOUT") {
-    return new FleetError("systemd-deadline", `${subject(call)}: no answer from systemd in time`, {
-      retriable: true,
-      cause: error,
-    });
-  }
+  if (code === "ETIMEDOUT") return unanswered(call, error);
   const name = nameOf(error);
   if (
     name === "" ||
@@ -48,6 +43,13 @@ const AWAY: ReadonlySet<string> = new Set([
   "TimedOut",
   "Timeout",
 ]);
+
+export function unanswered(call: FailedCall, cause?: unknown): FleetError {
+  return new FleetError("systemd-deadline", `${subject(call)}: no answer from systemd in time`, {
+    retriable: true,
+    cause,
+  });
+}
 
 export function unavailable(call: FailedCall, why: string, cause?: unknown): FleetError {
   return new FleetError("systemd-unavailable", `cannot ask systemd for ${subject(call)}: ${why}`, {

@@ -29,9 +29,9 @@ async function run(program: string, ...args: readonly string[]): Promise<string>
   return (await promisify(execFile)(program, args)).stdout.trim();
 }
 
-function open(ownUnit?: string): Promise<Systemd> {
+function open(ownUnit?: string, callDeadlineMs = 10_000): Promise<Systemd> {
   const own = ownUnit === undefined ? {} : { ownUnit };
-  return openDbusSystemd({ clock: systemClock, logger: silentLogger, ...own });
+  return openDbusSystemd({ clock: systemClock, logger: silentLogger, callDeadlineMs, ...own });
 }
 
 async function untilStarting(unit: string): Promise<void> {
@@ -65,6 +65,40 @@ describe("D-Bus adapter", () => {
   after(async () => {
     assert.deepEqual(await names(LINKS), linksBefore);
     assert.deepEqual(await names(UNITS), [".after-daemon.conf"]);
+  });
+
+  it("asks on once a systemd that did not answer for long does", async () => {
+    const generator = "/run/systemd/system-generators/slow";
+    await mkdir("/run/systemd/system-generators", { recursive: true });
+    await writeFile(generator, "#!/bin/sh\nsleep 4\n", { mode: 0o755 });
+    const impatient = await open(undefined, 200);
+    try {
+      await install(impatient, heldUnit("a.service", unitText()));
+      const reload = run("systemctl", "daemon-reload");
+      const codes = new Map<string, number>();
+      // More than the bus lets a connection await, in all.
+      while (codes.size < 1 || [...codes.values()].reduce((all, one) => all + one, 0) < 300) {
+        const asked = Array.from({ length: 60 }, () => impatient.glance("a.service"));
+        for (const outcome of await Promise.allSettled(asked)) {
+          const code = outcome.status === "fulfilled" ? "answered" : outcome.reason.code;
+          codes.set(code, (codes.get(code) ?? 0) + 1);
+        }
+      }
+      await reload;
+      assert.deepEqual(
+        [...codes.keys()].filter((code) => code !== "answered"),
+        ["systemd-deadline"],
+      );
+      await waitFor({
+        what: "it answers again",
+        deadlineMs: 60_000,
+        look: () => impatient.glance("a.service").catch((error: unknown) => error),
+        until: (seen) => !(seen instanceof Error),
+      });
+    } finally {
+      await rm(generator);
+      await impatient.close();
+    }
   });
 
   it("runs what was written last, 200 times in a row and without a pause", async () => {

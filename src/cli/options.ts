@@ -59,6 +59,8 @@ const TIMEOUT: OptionSpec = {
   description: "take at most so long",
   value: "seconds",
 };
+/** For scripts that say so to every command. */
+const WAIT: OptionSpec = { flags: "--wait", description: "as it is anyway", hidden: true };
 const OUTPUT: OptionSpec = {
   flags: "-o, --output <format>",
   description: "how to print results",
@@ -72,5 +74,5 @@ export function commonOptions(spec: {
 }): readonly OptionSpec[] {
   if (spec.plain === true) return [];
   const has = (name: string) => (spec.options ?? []).some(({ flags }) => flags.includes(name));
-  return [OUTPUT, TIMEOUT].filter(({ flags }) => !has(/--[a-z]+/.exec(flags)?.[0] ?? ""));
+  return [OUTPUT, WAIT, TIMEOUT].filter(({ flags }) => !has(/--[a-z]+/.exec(flags)?.[0] ?? ""));
 }

@@ -115,6 +115,16 @@ for (const { name, examples } of COMMANDS) {
   });
 }
 
+for (const { name, examples, plain } of COMMANDS) {
+  if (plain === true) continue;
+  test(`${name} takes -o json, --wait and --timeout`, async () => {
+    const [words = ""] = examples[0]?.split(/ [<>|] /) ?? [];
+    const taken = words.replace(name, `${name} -o json --wait --timeout 9`);
+    const { err } = await runCli(taken.split(" "), NOWHERE);
+    assert.doesNotMatch(err, /unknown|missing|too many|choices|It takes|ambiguous/, taken);
+  });
+}
+
 test("every option has a variable", async () => {
   const result = await runCli(["list-units"], { ...NOWHERE, FLEETCTL_FIELDS: "colour" });
   assert.deepEqual([result.exit, /"colour"/.test(result.err)], [2, true]);

@@ -4,7 +4,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { Duplex } from "node:stream";
 import { errorMessage, FleetError } from "../runtime/errors.ts";
-import { shellQuote } from "./remote.ts";
+import { SSH_PORT, shellQuote } from "./remote.ts";
 
 /** What ~/.ssh/config says of a host. */
 export interface SshHost {
@@ -34,7 +34,7 @@ export async function configuredHost(
   );
   const all = (key: string) => (values.get(key) ?? []).map(([, , value = ""]) => value);
   const [host = name] = all("hostname");
-  const port = Number(all("port")[0] ?? 22);
+  const port = Number(all("port")[0] ?? SSH_PORT);
   const [username] = all("user");
   const jump = all("proxyjump").find((value) => value !== "none");
   const given = all("proxycommand").find((value) => value !== "none");

@@ -131,24 +131,15 @@ test("on TCP a foreign Host can neither change nor read anything", async (t) => 
   t.after(() => api.close());
   const [address] = api.addresses;
   assert(address?.type === "tcp");
+  const { port } = address;
   const read = async (host: string) => {
-    const target = {
-      host: "127.0.0.1",
-      port: address.port,
-      method: "GET",
-      path: "/fleet/v1/units",
-    };
+    const target = { host: "127.0.0.1", port, method: "GET", path: "/fleet/v1/units" };
     return (await send(target, { headers: { host } })).status;
   };
   assert.equal(await read("evil.example"), 403);
   assert.equal(await read("fleet.example"), 200);
   const apply = async (host: string) => {
-    const target = {
-      host: "127.0.0.1",
-      port: address.port,
-      method: "POST",
-      path: "/fleet/v2/apply",
-    };
+    const target = { host: "127.0.0.1", port, method: "POST", path: "/fleet/v2/apply" };
     const headers = { host, "content-type": "application/json" };
     return (await send(target, { body: { changes: [] }, headers })).status;
   };

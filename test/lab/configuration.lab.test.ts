@@ -40,6 +40,16 @@ async function leaseTtlOf(lab: Lab, machine: number): Promise<number> {
   return Number(/granted with TTL\((\d+)s\)/.exec(lease.stdout)?.[1]);
 }
 
+async function bothPresent(what: string): Promise<void> {
+  const { lab } = fixture;
+  await lab.waitFor({
+    what,
+    deadlineMs: 30_000,
+    look: () => lab.presentMachines(1).catch(() => []),
+    until: (present) => present.length === 2,
+  });
+}
+
 test("F27 TestReconfigureServer: SIGHUP takes in what has changed, and neither unit nor connection notices", async () => {
   const { lab } = fixture;
   await startUnits(lab, {
@@ -154,12 +164,7 @@ test("SIGHUP takes renewed certificates, and keeps the old ones while the new ar
   await takes("it shows the new certificate", after);
   assert.deepEqual([await letsIn(before), await mainPid(lab, 1, DAEMON)], [false, pid]);
   await lab.configure(1, { agent_ttl: "5s" });
-  await lab.waitFor({
-    what: "it listens without TLS again",
-    deadlineMs: 30_000,
-    look: () => lab.presentMachines(1).catch(() => []),
-    until: (present) => present.length === 2,
-  });
+  await bothPresent("it listens without TLS again");
 });
 
 test("a daemon that cannot open its API ends at once and says why, and its units run on", async () => {
@@ -178,12 +183,7 @@ test("a daemon that cannot open its API ends at once and says why, and its units
   });
   assert.equal(await mainPid(lab, 1, "a.service"), unit);
   await lab.configure(1, { agent_ttl: "5s" });
-  await lab.waitFor({
-    what: "it is there again",
-    deadlineMs: 30_000,
-    look: () => lab.presentMachines(1).catch(() => []),
-    until: (present) => present.length === 2,
-  });
+  await bothPresent("it is there again");
 });
 
 test("SIGUSR1 writes down how things stand, and opens no debugger", async () => {

@@ -1,4 +1,3 @@
-import { backoffMs } from "../runtime/backoff.ts";
 import { type Clock, sleep } from "../runtime/clock.ts";
 import { FleetError } from "../runtime/errors.ts";
 import type { CallOptions, Lease, Store } from "./store.ts";
@@ -37,37 +36,51 @@ export class HeldLease {
     const lease = await this.#store.keepLeaseAlive(this.leaseId, call);
     if (lease === undefined) return false;
     this.#ttlMs = lease.ttlMs;
-    this.#acknowledgedSentMs = sentMs;
+    // Answers may overtake one another.
+    this.#acknowledgedSentMs = Math.max(this.#acknowledgedSentMs, sentMs);
     return true;
   }
 
   /**
-   * Keeps the lease alive every third of its ttl; after a failure it tries again with a backoff of at most a quarter.
+   * Keeps the lease alive every third of its ttl.
    * Resolves when the lease is lost: `gone` the store said so, `expired` no answer came in time. Rejects when `signal` aborts.
    */
   async keep(signal: AbortSignal, onRenewed?: () => void): Promise<"gone" | "expired"> {
-    let failures = 0;
     for (;;) {
-      const intervalMs =
-        failures === 0
-          ? this.#ttlMs / 3
-          : backoffMs(failures, { firstMs: this.#ttlMs / 32, maxMs: this.#ttlMs / 4 });
       const leftMs = this.validUntilMs - this.#clock.monotonicMs();
-      await sleep(this.#clock, Math.max(0, Math.min(intervalMs, leftMs)), signal);
-      if (!this.isValid()) return "expired";
-      try {
-        const deadlineMs = Math.max(
-          1,
-          Math.min(this.#ttlMs / 3, this.validUntilMs - this.#clock.monotonicMs()),
-        );
-        if (!(await this.renew({ signal, deadlineMs }))) return "gone";
-        failures = 0;
-        onRenewed?.();
-      } catch (error) {
-        signal.throwIfAborted();
-        if (!(error instanceof FleetError)) throw error;
-        failures += 1;
+      await sleep(this.#clock, Math.max(0, Math.min(this.#ttlMs / 3, leftMs)), signal);
+      const answer = await this.#renewInTime(signal);
+      if (answer !== "renewed") return answer;
+      onRenewed?.();
+    }
+  }
+
+  /**
+   * Asks until an answer comes or the lease is over, anew every tenth of the ttl while the calls before are still waited for: a member of the store that had no leader
+   * when it was asked may never answer, and one that is slow may need longer than until the next call.
+   */
+  async #renewInTime(signal: AbortSignal): Promise<"renewed" | "gone" | "expired"> {
+    const over = new AbortController();
+    const calls = AbortSignal.any([signal, over.signal]);
+    const answer = Promise.withResolvers<"renewed" | "gone">();
+    const ask = () =>
+      this.renew({ signal: calls, deadlineMs: this.#ttlMs / 3 }).then(
+        (alive) => answer.resolve(alive ? "renewed" : "gone"),
+        (error) => {
+          if (signal.aborted || !(error instanceof FleetError)) answer.reject(error);
+        },
+      );
+    try {
+      while (this.isValid()) {
+        void ask();
+        const leftMs = this.validUntilMs - this.#clock.monotonicMs();
+        const next = sleep(this.#clock, Math.min(this.#ttlMs / 10, leftMs), calls);
+        const first = await Promise.race([answer.promise, next]);
+        if (first !== undefined) return first;
       }
+      return "expired";
+    } finally {
+      over.abort();
     }
   }
 

@@ -1,6 +1,6 @@
 import type { Absence } from "./absences.ts";
 import { type Life, overlaps } from "./beats.ts";
-import { type Fault, SILENCE_MS } from "./faults.ts";
+import { type Fault, SILENCE_MS, TTL_SECONDS } from "./faults.ts";
 import type { Sight } from "./observe.ts";
 
 /** What may have happened to whom between two moments at which all was well. */
@@ -25,8 +25,9 @@ export function judge(
   away: readonly Absence[],
 ): { readonly violations: readonly string[]; readonly afterFreezeMs: number } {
   const violations: string[] = [];
-  const judged = rounds.map((round) => ({
+  const judged = rounds.map((round, index) => ({
     ...round,
+    unleased: rounds.slice(0, index).some((earlier) => leftUnleased(earlier, round)),
     away: away.filter(({ fromMs }) => isWithin(round, fromMs)),
   }));
   for (const round of judged) violations.push(...changed(round));
@@ -55,6 +56,17 @@ export function judge(
 interface JudgedRound extends Round {
   /** Absences of daemons that began in it. */
   readonly away: readonly Absence[];
+  /** The registry was away a moment before: leases that nobody could renew meanwhile may end in this round. */
+  readonly unleased: boolean;
+}
+
+/**
+ * All was well again, since a registry that comes back gives every lease its whole ttl anew. Its holder does not know that before it has been answered, and
+ * goes by what it was told before.
+ */
+function leftUnleased(earlier: Round, round: Round): boolean {
+  const wasAway = earlier.faults.some(({ registryAway }) => registryAway);
+  return wasAway && round.fromMs < earlier.endingMs + TTL_SECONDS * 1_000;
 }
 
 function isStrict(unit: string): boolean {
@@ -90,7 +102,8 @@ function mayChange(round: JudgedRound, unit: string, machine: number): boolean {
       (fault.restarted.includes(machine) &&
         away.some(({ fromMs, untilMs }) => untilMs - fromMs >= SILENCE_MS));
     if (isLost || !isStrict(unit)) return isLost;
-    if (strict === "all" || (strict !== "none" && strict.includes(machine))) return true;
+    if (round.unleased || strict === "all" || (strict !== "none" && strict.includes(machine)))
+      return true;
     return fault.restarted.includes(machine) && away.some(({ fenceFell }) => fenceFell);
   });
 }

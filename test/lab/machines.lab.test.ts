@@ -139,10 +139,22 @@ test("F7 TestDynamicClusterMemberReboot: a machine that is shut down and booted 
   assert.deepEqual(await unitsOn(lab, stay), before);
 });
 
+async function isAttached(machine: number): Promise<void> {
+  const { lab } = fixture;
+  await lab.waitFor({
+    what: `m${machine}'s daemon is in the cluster`,
+    deadlineMs: 60_000,
+    look: () => property(lab, { machine, unit: "fleetd-ts.service", name: "StatusText" }),
+    until: (text) => text.endsWith("registry answers"),
+  });
+}
+
 async function configureAll(settings: Readonly<Record<string, string>>): Promise<void> {
   await Promise.all(
     fixture.lab.machines.map((machine) => fixture.lab.configure(machine, settings)),
   );
+  // Until then it is the daemon before that keeps a machine present, and for the rest of its lease only.
+  for (const machine of fixture.lab.machines) await isAttached(machine);
   await allPresent();
 }
 

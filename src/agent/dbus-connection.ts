@@ -21,8 +21,8 @@ export interface DbusConnectionOptions {
   readonly callDeadlineMs: number;
   /** Asked for every signal before it is decoded. */
   readonly wants: (signal: SignalHeader) => boolean;
-  /** Whether signals are awaited: then none is held back. */
-  readonly isAwaiting: () => boolean;
+  /** How many signals are awaited: with any, none is held back as noise. */
+  readonly awaitedSignals: () => number;
   readonly onSignal: (signal: DbusSignal) => void;
   /** Match rules and subscriptions, after every connect. A failure closes the connection, and it is tried again. */
   readonly setUp: (call: (call: DbusCall) => Promise<unknown>) => Promise<void>;
@@ -61,11 +61,11 @@ export class DbusConnection {
   private constructor(options: DbusConnectionOptions) {
     this.#options = options;
     this.#jobCalls = new JobCalls({
-      open: (onClose) =>
+      open: ({ awaited, onClose }) =>
         Bus.open({
           ...options,
           wants: () => false,
-          isAwaited: () => true,
+          awaited,
           onMessage: () => {},
           onClose,
         }),
@@ -183,12 +183,12 @@ export class DbusConnection {
   }
 
   async #connect(): Promise<void> {
-    const { setUp, isAwaiting } = this.#options;
+    const { setUp, awaitedSignals } = this.#options;
     let opened: Bus | undefined;
     opened = await Bus.open(
       {
         ...this.#options,
-        isAwaited: () => this.#inFlight > 0 || isAwaiting(),
+        awaited: () => this.#inFlight + awaitedSignals(),
         onMessage: (message) => this.#receive(message),
         onClose: (error) => {
           if (opened !== undefined && this.#bus === opened) this.#lose(error);

@@ -13,7 +13,8 @@ interface Line {
 }
 
 export interface JobCallsOptions {
-  readonly open: (onClose: () => void) => Promise<Bus>;
+  /** `awaited`: how many answers are. */
+  readonly open: (about: { awaited: () => number; onClose: () => void }) => Promise<Bus>;
 }
 
 /**
@@ -61,7 +62,9 @@ export class JobCalls {
       if (this.#line === line) this.#line = undefined;
       over.resolve();
     };
-    const bus = this.#options.open(end);
+    // At least one: nothing but answers comes over it.
+    const awaited = () => Math.max(1, line.unanswered);
+    const bus = this.#options.open({ awaited, onClose: end });
     bus.catch(end);
     const line: Line = { bus, over: over.promise, calls: 0, unanswered: 0 };
     return line;

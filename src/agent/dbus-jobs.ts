@@ -21,9 +21,9 @@ export class Jobs {
     this.#clock = clock;
   }
 
-  /** Whether the end of any job matters to anyone. */
-  get isWaiting(): boolean {
-    return this.#beginning > 0 || this.#waiting.size > 0;
+  /** How many jobs there are whose end matters to anyone. */
+  get waitingCount(): number {
+    return this.#beginning + this.#waiting.size;
   }
 
   removed(job: number, result: string): void {

@@ -12,8 +12,8 @@ export interface SignalFilterOptions {
   readonly clock: Clock;
   /** Whether anybody wants this signal. */
   readonly wants: (signal: SignalHeader) => boolean;
-  /** Whether somebody waits for what comes next: an answer, the end of a job. */
-  readonly isAwaited: () => boolean;
+  /** How much of what comes next somebody waits for: answers, ends of jobs. */
+  readonly awaited: () => number;
 }
 
 /** So many reads of nothing but unwanted signals, none later than that after the one before, are noise ... */
@@ -21,6 +21,14 @@ const NOISE_READS = 2;
 const NOISE_GAP_MS = 50;
 /** ... that is left to gather for so long: being woken for each signal costs more than the signal. */
 const LULL_MS = 100;
+
+/** With so much awaited at once, ... */
+const CROWD = 8;
+/**
+ * ... what comes is read that often: whoever starts units by the hundred has others under way meanwhile, and each time that this process is woken it takes a
+ * processor from systemd.
+ */
+const CROWD_MS = 10;
 
 const READ_BYTES = 64 * 1024;
 
@@ -45,6 +53,7 @@ export class SignalFilter extends Duplex {
   #noiseReads = 0;
   #noiseMs = 0;
   #endLull: CancelTimer | undefined;
+  #cancelCrowd: CancelTimer | undefined;
 
   constructor(options: SignalFilterOptions) {
     super();
@@ -81,6 +90,7 @@ export class SignalFilter extends Duplex {
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     this.#endLull?.();
+    this.#cancelCrowd?.();
     this.#socket.destroy();
     done(error);
   }
@@ -90,7 +100,8 @@ export class SignalFilter extends Duplex {
     if (this.destroyed) return;
     if (this.#framed) {
       const passedOn = this.#takeFrames(chunk);
-      this.#listenForNoise(passedOn);
+      if (this.#options.awaited() >= CROWD) this.#restInCrowd();
+      else this.#listenForNoise(passedOn);
       return;
     }
     const end = chunk.indexOf(LINE_FEED) + 1;
@@ -104,9 +115,14 @@ export class SignalFilter extends Duplex {
     const isNoise = !passedOn && nowMs - this.#noiseMs < NOISE_GAP_MS;
     this.#noiseReads = isNoise ? this.#noiseReads + 1 : 0;
     this.#noiseMs = nowMs;
-    if (this.#noiseReads < NOISE_READS || this.#options.isAwaited()) return;
+    if (this.#noiseReads < NOISE_READS || this.#options.awaited() > 0) return;
     this.#socket.pause();
     this.#endLull = this.#options.clock.setTimer(LULL_MS, () => this.attend());
+  }
+
+  #restInCrowd(): void {
+    this.#socket.pause();
+    this.#cancelCrowd = this.#options.clock.setTimer(CROWD_MS, () => this.#socket.resume());
   }
 
   /** Ends a lull: somebody waits for what comes next. */

@@ -84,6 +84,8 @@ class DbusSystemd implements Systemd {
   readonly #fence: DbusFence;
   /** Held units by the path their signals come from. */
   readonly #paths: Map<string, string>;
+  /** Held units that systemd had not in memory when they were written, and that have not changed since: they have never run. */
+  readonly #unknown = new Set<string>();
   #reloading = 0;
 
   static async open(options: DbusSystemdOptions, files: UnitFiles): Promise<DbusSystemd> {
@@ -97,10 +99,10 @@ class DbusSystemd implements Systemd {
       logger: options.logger,
       callDeadlineMs: options.callDeadlineMs ?? 10_000,
       wants: (signal) => systemd?.wants(signal) ?? false,
-      isAwaiting: () => jobs.isWaiting,
+      awaitedSignals: () => jobs.waitingCount,
       onSignal: (signal) => systemd?.receive(signal),
       setUp: subscribe,
-      onLost: () => jobs.lose(),
+      onLost: () => systemd?.lost(),
       onRestored: () => systemd?.restored(),
     });
     systemd = new DbusSystemd({ options, files, jobs, connection, paths });
@@ -136,7 +138,12 @@ class DbusSystemd implements Systemd {
         return this.#statuses.read(held, { onAsk });
       },
     });
-    this.#writer = new UnitWriter({ manager, files, wallMs: () => clock.wallMs() });
+    this.#writer = new UnitWriter({
+      manager,
+      files,
+      wallMs: () => clock.wallMs(),
+      onUnknown: (unit) => this.#unknown.add(unit),
+    });
     this.#unitJobs = new UnitJobs({ manager, connection, jobs, files, clock });
     this.#fence = onDisk(
       () => new DbusFence({ manager, clock, directory: fenceDirectory(options) }),
@@ -187,6 +194,7 @@ class DbusSystemd implements Systemd {
     seen?: UnitStatus,
   ): Promise<Exclude<StartOutcome, "pending">> {
     onDisk(() => this.#fence.takeRefusal(unit));
+    this.#unknown.delete(unit);
     this.#events.expect(unit);
     const outcome = await this.#unitJobs.start(unit, {
       signal,
@@ -229,6 +237,7 @@ class DbusSystemd implements Systemd {
   }
 
   async glance(unit: string, signal?: AbortSignal): Promise<UnitStatus> {
+    if (this.#unknown.has(unit)) return forgottenStatus(unit);
     const isLoaded = (await this.#manager.loadedPath(unit, signal)) !== undefined;
     const [status] = isLoaded ? await this.status([unit], signal) : [];
     return status ?? forgottenStatus(unit);
@@ -268,11 +277,13 @@ class DbusSystemd implements Systemd {
   wants({ path, member }: SignalHeader): boolean {
     if (member === PROPERTIES_CHANGED) {
       // The path says all there is to know, so nobody decodes the signal.
-      const unit = this.#events.hasSubscribers ? this.#paths.get(path) : undefined;
-      if (unit !== undefined) this.#events.changed(unit);
+      const unit = this.#paths.get(path);
+      if (unit === undefined) return false;
+      this.#unknown.delete(unit);
+      if (this.#events.hasSubscribers) this.#events.changed(unit);
       return false;
     }
-    return member !== "JobRemoved" || this.#jobs.isWaiting;
+    return member !== "JobRemoved" || this.#jobs.waitingCount > 0;
   }
 
   receive({ path, member, body }: DbusSignal): void {
@@ -290,6 +301,11 @@ class DbusSystemd implements Systemd {
     }
   }
 
+  lost(): void {
+    this.#jobs.lose();
+    this.#unknown.clear();
+  }
+
   restored(): void {
     this.#events.tell("resync");
     void this.#tellIfStopping();
@@ -305,6 +321,7 @@ class DbusSystemd implements Systemd {
 
   #letGo(unit: string): void {
     this.#paths.delete(unitPath(unit));
+    this.#unknown.delete(unit);
     this.#events.forget(unit);
   }
 }

@@ -11,6 +11,8 @@ export interface UnitWriterOptions {
   readonly manager: Manager;
   readonly files: UnitFiles;
   readonly wallMs: () => number;
+  /** A unit was written that systemd has not in memory. */
+  readonly onUnknown: (unit: string) => void;
 }
 
 interface Changes {
@@ -56,7 +58,7 @@ export class UnitWriter {
   }
 
   async write(units: readonly HeldUnit[], signal?: AbortSignal): Promise<readonly WriteResult[]> {
-    const { manager, files } = this.#options;
+    const { manager, files, onUnknown } = this.#options;
     const problems = units.map((held) => invalid(held));
     const names = await lookUpNames(units, { manager, files, signal });
     return await this.#owing(async () => {
@@ -70,6 +72,7 @@ export class UnitWriter {
         outcomes.map(async (outcome, index): Promise<WriteResult> => {
           if ("type" in outcome) return outcome;
           const unit = units[index]?.unit ?? "";
+          if (!outcome.wasInMemory) onUnknown(unit);
           return { type: "written", reloadNeeded: await this.#isStale(unit, outcome, signal) };
         }),
       );

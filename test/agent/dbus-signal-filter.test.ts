@@ -66,7 +66,7 @@ async function passed(chunks: readonly Buffer[], seen: SignalHeader[]): Promise<
   const filter = new SignalFilter({
     socketPath: path,
     clock: systemClock,
-    isAwaited: () => false,
+    awaited: () => 0,
     wants: (signal) => {
       seen.push(signal);
       return signal.path === "/unit/Wanted";
@@ -115,7 +115,7 @@ test("SignalFilter passes on all but unwanted signals, byte for byte, however th
   );
 });
 
-test("SignalFilter leaves noise to gather, unless somebody waits for what comes next", async (t) => {
+test("SignalFilter leaves noise to gather, unless somebody waits for what comes next, and what a crowd waits for", async (t) => {
   const directory = await mkdtemp(join(tmpdir(), "fleet-ts-filter-"));
   t.after(() => rm(directory, { recursive: true }));
   const path = join(directory, "bus");
@@ -123,10 +123,10 @@ test("SignalFilter leaves noise to gather, unless somebody waits for what comes 
   await new Promise<void>((resolve) => void server.listen(path, resolve));
   t.after(() => void server.close());
   const clock = new VirtualClock();
-  let isAwaited = false;
+  let awaited = 0;
   let seen = 0;
   const filter = new SignalFilter({
-    ...{ socketPath: path, clock, isAwaited: () => isAwaited },
+    ...{ socketPath: path, clock, awaited: () => awaited },
     wants: () => {
       seen += 1;
       return false;
@@ -156,12 +156,27 @@ test("SignalFilter leaves noise to gather, unless somebody waits for what comes 
   assert.equal(seen, 3);
   await clock.advance(100);
   await untilSeen(13);
-  isAwaited = true;
+  awaited = 1;
   filter.write("a call");
   for (const count of [14, 15, 16, 17]) {
     socket.write(noise);
     await untilSeen(count);
   }
+  awaited = 50;
+  for (const count of [18, 20, 22]) {
+    socket.write(noise);
+    await untilSeen(count);
+    // Also where a call is made meanwhile.
+    filter.write("a call");
+    socket.write(noise);
+    await setImmediate();
+    await setImmediate();
+    assert.equal(seen, count);
+    await clock.advance(10);
+    await untilSeen(count + 1);
+    await clock.advance(10);
+  }
   filter.destroy();
+  assert.equal(clock.nextDueMs(), undefined);
   await once(socket.resume(), "close");
 });

@@ -74,6 +74,7 @@ describe("D-Bus adapter", () => {
     const impatient = await open(undefined, 200);
     try {
       await install(impatient, heldUnit("a.service", unitText()));
+      await impatient.start("a.service");
       const reload = run("systemctl", "daemon-reload");
       const codes = new Map<string, number>();
       // More than the bus lets a connection await, in all.

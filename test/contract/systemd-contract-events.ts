@@ -35,6 +35,29 @@ export function checkStatus(check: Check): void {
   });
 
   check(
+    "glance() tells that somebody else has started a unit since it was written",
+    async (fixture) => {
+      const { systemd, host } = fixture;
+      const failing = unitText({ type: "oneshot", exitCode: 1 });
+      await install(systemd, heldUnit("a.service"), heldUnit("failing.service", failing));
+      for (const [unit, active] of [
+        ["a.service", "active"],
+        ["failing.service", "failed"],
+      ] as const) {
+        assert.equal((await systemd.glance(unit)).active, "inactive");
+        await host.systemctl("start", unit);
+        await until(
+          fixture,
+          `${unit} is ${active}`,
+          () => systemd.glance(unit),
+          (seen) => seen.active === active,
+        );
+        assert.deepEqual(await systemd.glance(unit), await statusOf(systemd, unit));
+      }
+    },
+  );
+
+  check(
     "status() answers in the order asked, also for what systemd does not know",
     async (fixture) => {
       const { systemd } = fixture;

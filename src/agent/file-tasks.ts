@@ -3,7 +3,7 @@ import { FleetError, isFleetError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { Manifest } from "../units/manifest.ts";
 import type { Assignments } from "./assignments.ts";
-import { describeManifest, type HeldFile, type Holdings } from "./holdings.ts";
+import { describeManifest, type Holdings, type ManifestFacts } from "./holdings.ts";
 import type { Lanes } from "./lanes.ts";
 import type { LeaseFence } from "./lease-fence.ts";
 import type { AgentTask, DesiredUnit } from "./reconcile.ts";
@@ -29,13 +29,13 @@ export interface FileTasksOptions {
 /** Manifests that are to be written in this pass, by hash. */
 export type Manifests = ReadonlyMap<
   string,
-  { readonly manifest: Manifest; readonly file: HeldFile }
+  { readonly manifest: Manifest; readonly facts: ManifestFacts }
 >;
 
 interface Write {
   readonly task: AgentTask;
   readonly desired: DesiredUnit;
-  readonly known: { readonly manifest: Manifest; readonly file: HeldFile };
+  readonly known: { readonly manifest: Manifest; readonly facts: ManifestFacts };
 }
 
 function writesOf(steps: readonly Step[], manifests: Manifests): readonly Write[] {
@@ -74,9 +74,9 @@ export class FileTasks {
         (file?.fencing === undefined || file.fencingToken === assignments.get(unit)?.fencingToken);
       if (manifest !== undefined && !isSame) hashes.add(manifest);
     }
-    const found = new Map<string, { manifest: Manifest; file: HeldFile }>();
+    const found = new Map<string, { manifest: Manifest; facts: ManifestFacts }>();
     for (const [hash, manifest] of await manifests.manifests(hashes, { signal })) {
-      found.set(hash, { manifest, file: describeManifest(manifest) });
+      found.set(hash, { manifest, facts: describeManifest(manifest) });
     }
     return found;
   }
@@ -97,7 +97,8 @@ export class FileTasks {
       const result = results[index];
       unheld.forgetClaim(task.unit);
       if (result?.type === "written") {
-        holdings.setFile(task.unit, { ...known.file, fencingToken: desired.fencingToken });
+        const { fencingToken } = desired;
+        holdings.setFile({ unit: task.unit, manifest: known.manifest, fencingToken }, known.facts);
         this.#reloadDue ||= result.reloadNeeded;
         lanes.forgive(task.unit);
         logger.info("task-done", task);
@@ -132,7 +133,7 @@ export class FileTasks {
     for (const write of writes) {
       const { task, known } = write;
       try {
-        const { fencing } = known.file;
+        const { fencing } = known.facts;
         if (fencing !== undefined) await fence.cover(task.unit, fencing, signal);
         ready.push(write);
       } catch (error) {

@@ -4,14 +4,21 @@ import { fencingOf } from "../units/fencing.ts";
 import { effectiveHash, type Manifest, manifestHash } from "../units/manifest.ts";
 import type { Fencing } from "../units/requirements.ts";
 import { scanUnitFile } from "../units/unit-file.ts";
+import { unitPartners } from "../units/unit-relations.ts";
 import type { StartOutcome } from "../units/unit-state.ts";
 import { type UpdateWay, updateWay } from "../units/update-way.ts";
 import type { RecordFolder } from "./host.ts";
 import type { CurrentUnit, StartRecord } from "./reconcile.ts";
-import { isRunning, type Systemd, type UnitStatus, unknownStatus } from "./systemd.ts";
+import {
+  type HeldUnit,
+  isRunning,
+  type Systemd,
+  type UnitStatus,
+  unknownStatus,
+} from "./systemd.ts";
 
-/** What matters of a held unit's files, so that they are read and parsed once. */
-export interface HeldFile {
+/** What matters of a manifest, so that it is read and parsed once. */
+export interface ManifestFacts {
   readonly manifest: string;
   readonly effective: string;
   readonly update: UpdateWay;
@@ -19,8 +26,14 @@ export interface HeldFile {
   readonly hash: string;
   /** Undefined: it does not say Fencing=strict. */
   readonly fencing: Fencing | undefined;
+}
+
+/** What matters of a held unit's files. */
+export interface HeldFile extends ManifestFacts {
+  /** Units that systemd should know when it starts this one; most are not of the cluster, or not here. */
+  readonly partners: readonly string[];
   /** What it finds in FLEET_FENCING_TOKEN. */
-  readonly fencingToken?: number | undefined;
+  readonly fencingToken: number | undefined;
 }
 
 /** Most units do not say so, and units come by the thousand. */
@@ -30,7 +43,7 @@ function manifestFencing({ content, dropIns }: Manifest): Fencing | undefined {
   return fencingOf(texts.flatMap((text) => scanUnitFile(text, "unit").unitFile.options));
 }
 
-export function describeManifest(manifest: Manifest): HeldFile {
+export function describeManifest(manifest: Manifest): ManifestFacts {
   return {
     manifest: manifestHash(manifest),
     effective: effectiveHash(manifest),
@@ -61,8 +74,7 @@ export class Holdings {
 
   /** Adopts what is there (I4): a daemon that starts anew changes nothing by itself. */
   async load(): Promise<void> {
-    for (const { unit, manifest, fencingToken } of await this.#systemd.held())
-      this.#files.set(unit, { ...describeManifest(manifest), fencingToken });
+    for (const held of await this.#systemd.held()) this.setFile(held);
     for (const unit of await this.#records.list(STARTED)) {
       const record = parseStartRecord(await this.#records.read(`${STARTED}/${unit}`));
       if (record !== undefined) this.#starts.set(unit, record);
@@ -140,8 +152,9 @@ export class Holdings {
     };
   }
 
-  setFile(unit: string, file: HeldFile): void {
-    this.#files.set(unit, file);
+  /** It is on disk. `facts`: of its manifest, if they are known. */
+  setFile({ unit, manifest, fencingToken }: HeldUnit, facts = describeManifest(manifest)): void {
+    this.#files.set(unit, { ...facts, partners: unitPartners(unit, manifest), fencingToken });
   }
 
   setStatus(status: UnitStatus): void {

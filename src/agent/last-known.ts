@@ -98,7 +98,7 @@ export class LastKnown {
     logger.warn("starts-without-registry", { units: units.length });
     const results = await systemd.write(units.map(({ unit, manifest }) => ({ unit, manifest })));
     const written = units.filter((_, index) => results[index]?.type === "written");
-    for (const { unit, manifest } of written) holdings.setFile(unit, describeManifest(manifest));
+    for (const held of written) holdings.setFile(held);
     if (results.some((result) => result.type === "written" && result.reloadNeeded)) {
       await systemd.reload();
     }

@@ -57,6 +57,8 @@ const STOP_AFTER_DAEMON: ReadonlySet<string> = new Set(["socket", "path", "slice
 export class TaskRunner {
   readonly #options: TaskRunnerOptions;
   readonly #dirty = new Set<string>();
+  /** Units whose start waits until that one is on disk, by the one waited for. */
+  readonly #waiting = new Map<string, Set<string>>();
   readonly #unheld: UnheldUnits;
   readonly #files: FileTasks;
   readonly #jobs: JobTasks;
@@ -83,6 +85,8 @@ export class TaskRunner {
 
   mark(unit: string): void {
     this.#dirty.add(unit);
+    for (const waiting of this.#waiting.get(unit) ?? []) this.#dirty.add(waiting);
+    this.#waiting.delete(unit);
   }
 
   /** Something changed what is wanted of the unit: what failed before may be tried at once. */
@@ -194,7 +198,25 @@ export class TaskRunner {
     } else if (!(await this.#mayStop(unit, current.start?.identity, signal))) {
       return undefined;
     }
+    if (task?.type === "start" && this.#waitsForPartner(unit)) return undefined;
     return task && { task, desired };
+  }
+
+  /** systemd has to know a unit's partners when it starts it: those that come to this machine as well are written before. */
+  #waitsForPartner(unit: string): boolean {
+    const { assignments, holdings, lanes } = this.#options;
+    const coming = holdings.file(unit)?.partners.find(
+      (partner) =>
+        assignments.get(partner) !== undefined &&
+        holdings.file(partner) === undefined &&
+        // What cannot be written holds up nobody else.
+        lanes.failure(partner) === undefined &&
+        this.#unheld.taken(partner) === undefined,
+    );
+    if (coming === undefined) return false;
+    const waiting = this.#waiting.get(coming) ?? new Set();
+    this.#waiting.set(coming, waiting.add(unit));
+    return true;
   }
 
   /** What the fence has stopped has to be started anew, as the same unit; while it still stops, its end is waited for. */
@@ -230,7 +252,7 @@ export class TaskRunner {
     if (assignment === undefined) return undefined;
     const file = holdings.file(unit);
     const known =
-      file?.manifest === assignment.manifest ? file : manifests.get(assignment.manifest)?.file;
+      file?.manifest === assignment.manifest ? file : manifests.get(assignment.manifest)?.facts;
     if (known === undefined) {
       const message = `the files of ${unit} (${assignment.manifest.slice(0, 12)}) are not in the registry: submit it again`;
       lanes.fail(unit, "write", new FleetError("not-found", message, { retriable: true }));

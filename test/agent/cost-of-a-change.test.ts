@@ -1,73 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Agent } from "../../src/agent/agent.ts";
-import { MemoryHost } from "../../src/agent/memory-host.ts";
-import { MemoryMachine } from "../../src/agent/memory-machine.ts";
-import { MemorySystemd } from "../../src/agent/memory-systemd.ts";
-import { EngineSwitch } from "../../src/daemon/engine-switch.ts";
-import { runEngine } from "../../src/engine/engine.ts";
-import { RECORD_FORMAT } from "../../src/registry/records.ts";
-import { silentLogger } from "../../src/runtime/logger.ts";
-import { manifestHash } from "../../src/units/manifest.ts";
-import { SwitchedStore } from "../api/switched-store.ts";
-import { openVirtualWorld, putRecord, type VirtualWorld } from "../support/virtual-world.ts";
+import { startDaemon, submit, type VirtualDaemon } from "../support/virtual-daemon.ts";
+import { openVirtualWorld } from "../support/virtual-world.ts";
 
-// Far beyond what is measured: keeping a lease alive is not a cost of the change.
-const TTL_MS = 3_600_000;
-
-interface Daemon {
-  readonly store: SwitchedStore;
-  readonly machine: MemoryMachine;
-  readonly stop: () => Promise<void>;
-}
-
-function startDaemon(world: VirtualWorld, index: number): Daemon {
-  const { clock, random, keys } = world;
-  const store = new SwitchedStore(world.store);
-  const machine = new MemoryMachine({ clock });
-  const host = new MemoryHost({ machineId: `m${index}`, random });
-  const nonce = random.id();
-  const shared = { store, keys, clock, random, nonce, logger: silentLogger };
-  const life = new AbortController();
-  const engine = new EngineSwitch((expected, signal) =>
-    runEngine({ ...shared, machineId: host.machineId, format: RECORD_FORMAT, expected, signal }),
-  );
-  const agent = new Agent({
-    ...shared,
-    host,
-    systemd: new MemorySystemd(machine),
-    ttlMs: TTL_MS,
-    handbackMs: 1_000,
-    startsWithoutRegistry: false,
-    startParallelism: 2,
-    describe: async () => ({
-      ...(await host.facts()),
-      metadata: {},
-      version: "0",
-      format: RECORD_FORMAT,
-    }),
-    onStatus: (status) => {
-      if (status.type === "attached") engine.on(status);
-    },
-  });
-  const ended = agent.run(life.signal);
-  const stop = async () => {
-    await engine.stop();
-    life.abort();
-    await ended;
-  };
-  return { store, machine, stop };
-}
-
-async function submit({ store, keys }: VirtualWorld, unit: string): Promise<void> {
-  const manifest = { content: `[Service]\nExecStart=/bin/${unit}\n`, dropIns: [] };
-  const hash = manifestHash(manifest);
-  await putRecord(store, keys.file(hash), manifest);
-  const record = { desired: "launched", manifest: hash, restarts: 0, global: false };
-  await putRecord(store, keys.unit(unit), record);
-}
-
-const calls = ({ store }: Daemon) => store.reads + store.transactions + store.watches;
+const calls = ({ store }: VirtualDaemon) => store.reads + store.transactions + store.watches;
 
 /** Calls to the registry that one more unit takes, of each daemon: those of the leader, of who got the unit, and of all others. */
 async function costOfOne(machines: number, units: number): Promise<readonly number[]> {

@@ -21,6 +21,8 @@ const NOISE_READS = 2;
 const NOISE_GAP_MS = 50;
 /** ... that is left to gather for so long: being woken for each signal costs more than the signal. */
 const LULL_MS = 100;
+/** A read of so much is one of several: thousands of units have changed, and what is awaited next comes after all that. */
+const FLOOD_BYTES = 16 * 1024;
 
 /** With so much awaited at once, ... */
 const CROWD = 8;
@@ -101,7 +103,7 @@ export class SignalFilter extends Duplex {
     if (this.#framed) {
       const passedOn = this.#takeFrames(chunk);
       if (this.#options.awaited() >= CROWD) this.#restInCrowd();
-      else this.#listenForNoise(passedOn);
+      else if (chunk.length < FLOOD_BYTES) this.#listenForNoise(passedOn);
       return;
     }
     const end = chunk.indexOf(LINE_FEED) + 1;

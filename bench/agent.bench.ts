@@ -13,7 +13,7 @@ const TEXT = (name: string) =>
 
 export const bench: Bench = {
   about:
-    "one machine: load to active of N units, compared with a script that writes, links and starts such units over D-Bus",
+    "one machine: N units from the first that the agent loads to all active, compared with a script that writes, links and starts such units over D-Bus",
   references: {
     "agent.500.ratio": "target: 1.3",
     "agent.2000.ratio": "target: 1.3",
@@ -52,13 +52,14 @@ async function startBoth(
   });
   const beganMs = performance.now();
   const [endMs] = await Promise.all([active, fleetctl(lab, "start", ...names)]);
-  const seconds = (endMs - beganMs) / 1_000;
+  const seconds = (performance.timeOrigin + endMs - (await firstLoadMs(lab, names))) / 1_000;
   const record = (name: string, unit: string, value: number) =>
     context.record({ name: `agent.${count}.${name}`, unit, value });
   record("ratio", "x", seconds / script);
   record("load_to_active", "s", seconds);
   record("script_alone", "s", script);
   record("systemctl_alone", "s", systemctl);
+  record("start_to_active", "s", (endMs - beganMs) / 1_000);
   record("submit_to_active", "s", (endMs - submittedMs) / 1_000);
   record("daemon_reloads", "reloads", (await reloads(lab)) - reloadsBefore);
   record("cpu_per_unit", "ms", ((await daemonCpuMs(lab)) - cpuBefore) / count);
@@ -89,6 +90,18 @@ async function systemctlAlone(lab: Lab, count: number): Promise<number> {
   const seconds = (performance.now() - beganMs) / 1_000;
   await cleanUp(lab);
   return seconds;
+}
+
+/** When the agent wrote the first of the units, in Unix milliseconds: the script's clock starts where it does the same. */
+async function firstLoadMs(lab: Lab, names: readonly string[]): Promise<number> {
+  const list = await shell(lab, "cd /run/fleet/units && find . -type f -printf '%f %T@\\n'");
+  const loaded = new Set(names);
+  const times = list
+    .trim()
+    .split("\n")
+    .map((line) => line.split(" "))
+    .flatMap(([name = "", seconds]) => (loaded.has(name) ? [Number(seconds) * 1_000] : []));
+  return Math.min(...times);
 }
 
 async function cleanUp(lab: Lab): Promise<void> {

@@ -138,7 +138,7 @@ async function runMachine(machine: Machine): Promise<void> {
     handbackMs: config.handbackMs,
     liveness,
     startsWithoutRegistry: config.startWithoutRegistry,
-    startParallelism: config.startParallelism ?? 8 * availableParallelism(),
+    startParallelism: config.startParallelism ?? 24 * availableParallelism(),
     describe: () => describeMachine(machine),
     onPresence: (presence) => registrar.setPresence(presence),
     onStatus: (status) => {

@@ -86,6 +86,8 @@ class DbusSystemd implements Systemd {
   readonly #paths: Map<string, string>;
   /** Held units that systemd had not in memory when they were written, and that have not changed since: they have never run. */
   readonly #unknown = new Set<string>();
+  /** Units that are being written, and have not changed since that began. */
+  readonly #unheard = new Set<string>();
   #reloading = 0;
 
   static async open(options: DbusSystemdOptions, files: UnitFiles): Promise<DbusSystemd> {
@@ -142,7 +144,9 @@ class DbusSystemd implements Systemd {
       manager,
       files,
       wallMs: () => clock.wallMs(),
-      onUnknown: (unit) => this.#unknown.add(unit),
+      onUnknown: (unit) => {
+        if (this.#unheard.has(unit)) this.#unknown.add(unit);
+      },
     });
     this.#unitJobs = new UnitJobs({ manager, connection, jobs, files, clock });
     this.#fence = onDisk(
@@ -157,11 +161,15 @@ class DbusSystemd implements Systemd {
   async write(units: readonly HeldUnit[], signal?: AbortSignal): Promise<readonly WriteResult[]> {
     // Before the write: a change that a unit makes at once is not to be missed.
     const isNew = units.map(({ unit }) => !this.#paths.has(unitPath(unit)));
-    for (const { unit } of units) this.#paths.set(unitPath(unit), unit);
+    for (const { unit } of units) {
+      this.#paths.set(unitPath(unit), unit);
+      this.#unheard.add(unit);
+    }
     try {
       return await this.#writer.write(units, signal);
     } finally {
       for (const [index, { unit }] of units.entries()) {
+        this.#unheard.delete(unit);
         if (isNew[index] && !this.#files.isHeld(unit)) this.#letGo(unit);
       }
     }
@@ -279,6 +287,7 @@ class DbusSystemd implements Systemd {
       // The path says all there is to know, so nobody decodes the signal.
       const unit = this.#paths.get(path);
       if (unit === undefined) return false;
+      this.#unheard.delete(unit);
       this.#unknown.delete(unit);
       if (this.#events.hasSubscribers) this.#events.changed(unit);
       return false;

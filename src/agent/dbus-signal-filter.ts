@@ -102,8 +102,9 @@ export class SignalFilter extends Duplex {
     if (this.destroyed) return;
     if (this.#framed) {
       const passedOn = this.#takeFrames(chunk);
+      if (chunk.length >= FLOOD_BYTES) return;
       if (this.#options.awaited() >= CROWD) this.#restInCrowd();
-      else if (chunk.length < FLOOD_BYTES) this.#listenForNoise(passedOn);
+      else this.#listenForNoise(passedOn);
       return;
     }
     const end = chunk.indexOf(LINE_FEED) + 1;

@@ -56,6 +56,8 @@ export class StatePublisher {
   readonly #options: StatePublisherOptions;
   /** Text last written, by unit. */
   readonly #published = new Map<string, string>();
+  /** Units whose last write had no answer: the registry has what it had before, or what was written. */
+  readonly #unsure = new Set<string>();
   readonly #dirty = new Map<string, Dirt>();
   readonly #budgets = new Map<string, Budget>();
   #presence: HeldPresence | undefined;
@@ -71,6 +73,7 @@ export class StatePublisher {
     const prefix = this.#options.keys.statesOf(this.#options.machineId);
     this.#presence = presence;
     this.#published.clear();
+    this.#unsure.clear();
     for (const { key, value, leaseId } of items) {
       // What hangs on an earlier lease goes with that, so it has to be written anew.
       const isKept = leaseId === presence.lease.leaseId;
@@ -151,7 +154,7 @@ export class StatePublisher {
     let nextMs: number | undefined;
     for (const [unit, dirt] of this.#dirty) {
       if (dirt.waitsUntilMs <= nowMs) {
-        if (this.#textOf(unit) === this.#published.get(unit)) {
+        if (!this.#unsure.has(unit) && this.#textOf(unit) === this.#published.get(unit)) {
           this.#dirty.delete(unit);
           continue;
         }
@@ -181,7 +184,10 @@ export class StatePublisher {
           ? { type: "delete", key: keys.state(machineId, unit) }
           : this.#put(unit, text),
     );
-    if (!(await this.#transact([], operations, signal))) {
+    for (const unit of units) this.#unsure.add(unit);
+    const isWritten = await this.#transact([], operations, signal);
+    for (const unit of units) this.#unsure.delete(unit);
+    if (!isWritten) {
       throw new FleetError(
         "conflict",
         "the machine's record has changed: another daemon has taken over, or it was deleted",

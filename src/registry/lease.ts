@@ -64,7 +64,7 @@ export class HeldLease {
     const calls = AbortSignal.any([signal, over.signal]);
     const answer = Promise.withResolvers<"renewed" | "gone">();
     const ask = () =>
-      this.renew({ signal: calls, deadlineMs: this.#ttlMs / 3 }).then(
+      this.renew({ signal: calls, deadlineMs: Math.round(this.#ttlMs / 3) }).then(
         (alive) => answer.resolve(alive ? "renewed" : "gone"),
         (error) => {
           if (signal.aborted || !(error instanceof FleetError)) answer.reject(error);

@@ -3,6 +3,7 @@ import { describe, test } from "node:test";
 import { StatePublisher } from "../../src/agent/state-publisher.ts";
 import { grantLease } from "../../src/registry/lease.ts";
 import type { StateRecord } from "../../src/registry/records.ts";
+import { FleetError } from "../../src/runtime/errors.ts";
 import { openVirtualWorld, putRecord } from "../support/virtual-world.ts";
 
 const UNIT = "web.service";
@@ -16,7 +17,14 @@ const LOADED: StateRecord = { ...RUNNING, current: "loaded", active: "inactive",
 /** `next` makes a state true and tells of it; what wants to be launched and is not passes. */
 async function openPublisher(first: StateRecord) {
   const { store, keys, clock } = openVirtualWorld();
-  let state = first;
+  let losesAnswers = false;
+  const transact = store.transact.bind(store);
+  store.transact = async (...call) => {
+    const result = await transact(...call);
+    if (!losesAnswers) return result;
+    throw new FleetError("store-deadline", "no answer", { retriable: true });
+  };
+  let state: StateRecord | undefined = first;
   let looks = 0;
   const publisher = new StatePublisher({
     ...{ store, keys, clock, machineId: "here" },
@@ -33,7 +41,7 @@ async function openPublisher(first: StateRecord) {
     [UNIT],
   );
   const flush = () => publisher.flush(NEVER);
-  const next = async (now: StateRecord) => {
+  const next = async (now: StateRecord | undefined) => {
     state = now;
     publisher.mark(UNIT);
     return await flush();
@@ -44,13 +52,33 @@ async function openPublisher(first: StateRecord) {
   };
   await flush();
   await clock.advance(1_000);
-  return { clock, flush, next, told, looks: () => looks };
+  /** The store takes what is written meanwhile, and nobody hears of it. */
+  const unheard = async (work: () => Promise<unknown>) => {
+    await clock.advance(1_000);
+    losesAnswers = true;
+    await assert.rejects(work(), { code: "store-deadline" });
+    losesAnswers = false;
+    await clock.advance(1_000);
+  };
+  return { clock, flush, next, told, unheard, looks: () => looks };
 }
 
 describe("StatePublisher", () => {
   test("tells at once what nobody was told of, also when it is but a step", async () => {
     const { told } = await openPublisher(LOADED);
     assert.deepEqual(await told(), LOADED);
+  });
+
+  test("tells the truth after a write without an answer, also where that is what it was before the write", async () => {
+    const { next, told, unheard } = await openPublisher(RUNNING);
+    await unheard(() => next({ ...RUNNING, sub: "reloading" }));
+    assert.equal((await told())?.sub, "reloading");
+    await next(RUNNING);
+    assert.deepEqual(await told(), RUNNING);
+    await unheard(() => next(undefined));
+    assert.equal(await told(), undefined);
+    await next(RUNNING);
+    assert.deepEqual(await told(), RUNNING);
   });
 
   test("tells a start that is over soon with one write, and one that is not after half a second", async () => {

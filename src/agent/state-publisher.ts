@@ -154,7 +154,7 @@ export class StatePublisher {
     let nextMs: number | undefined;
     for (const [unit, dirt] of this.#dirty) {
       if (dirt.waitsUntilMs <= nowMs) {
-        if (!this.#unsure.has(unit) && this.#textOf(unit) === this.#published.get(unit)) {
+        if (this.#textOf(unit) === this.#knownText(unit)) {
           this.#dirty.delete(unit);
           continue;
         }
@@ -240,11 +240,16 @@ export class StatePublisher {
     return state && encodeRecord(state);
   }
 
+  /** What the registry surely has of the unit; empty: nobody can tell. */
+  #knownText(unit: string): string | undefined {
+    return this.#unsure.has(unit) ? "" : this.#published.get(unit);
+  }
+
   /** How long what is true can wait to be told. What nobody was told of yet is told at once: the unit occupies the machine (I8). */
   #holdsForMs(unit: string, nowMs: number): number {
-    const published = this.#published.get(unit) ?? "";
+    const published = this.#knownText(unit);
     const state = this.#options.stateOf(unit);
-    if (published === "" || state === undefined) return 0;
+    if (published === undefined || published === "" || state === undefined) return 0;
     return Math.max(
       0,
       (this.#dirty.get(unit)?.sinceMs ?? nowMs) + this.#holdMs(unit, state, published) - nowMs,

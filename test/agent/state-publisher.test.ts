@@ -81,6 +81,15 @@ describe("StatePublisher", () => {
     assert.deepEqual(await told(), RUNNING);
   });
 
+  test("does not hold a restart back that a write without an answer may have hidden", async () => {
+    const restarted = { ...RUNNING, active: "activating", sub: "auto-restart", mainPid: 0 };
+    const { next, told, unheard } = await openPublisher(restarted);
+    await unheard(() => next(RUNNING));
+    assert.deepEqual(await told(), RUNNING);
+    await next(restarted);
+    assert.deepEqual(await told(), restarted);
+  });
+
   test("tells a start that is over soon with one write, and one that is not after half a second", async () => {
     const pending: StateRecord = {
       ...{ ...RUNNING, active: "activating", sub: "start" },

@@ -1,12 +1,11 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { openEmbeddedStore } from "../../src/registry/embedded-store.ts";
 import { grantLease } from "../../src/registry/lease.ts";
 import type { Store } from "../../src/registry/store.ts";
 import { sleep } from "../../src/runtime/clock.ts";
 import { FleetError } from "../../src/runtime/errors.ts";
-import { SeededRandom } from "../../src/runtime/seeded-random.ts";
-import { VirtualClock } from "../../src/runtime/virtual-clock.ts";
+import type { VirtualClock } from "../../src/runtime/virtual-clock.ts";
+import { openVirtualWorld } from "../support/virtual-world.ts";
 
 const TTL_MS = 10_000;
 
@@ -14,11 +13,11 @@ type KeepAlive = Store["keepLeaseAlive"];
 
 /** A lease of a store whose keep-alives go through `between`, kept from now on. */
 async function keepOne(between: (clock: VirtualClock, pass: KeepAlive) => KeepAlive) {
-  const clock = new VirtualClock();
-  const store = openEmbeddedStore({ clock, random: new SeededRandom(1) });
+  const { clock, store } = openVirtualWorld();
+  const pass = store.keepLeaseAlive.bind(store);
   const calls = { begun: 0, pending: 0, mostPending: 0 };
-  const keepAlive = between(clock, (leaseId, options) => store.keepLeaseAlive(leaseId, options));
-  const counted: KeepAlive = async (leaseId, options) => {
+  const keepAlive = between(clock, pass);
+  store.keepLeaseAlive = async (leaseId, options) => {
     calls.begun += 1;
     calls.pending += 1;
     calls.mostPending = Math.max(calls.mostPending, calls.pending);
@@ -26,14 +25,7 @@ async function keepOne(between: (clock: VirtualClock, pass: KeepAlive) => KeepAl
       calls.pending -= 1;
     });
   };
-  const through = new Proxy(store as Store, {
-    get: (target, name) => {
-      if (name === "keepLeaseAlive") return counted;
-      const value = Reflect.get(target, name);
-      return typeof value === "function" ? value.bind(target) : value;
-    },
-  });
-  const lease = await grantLease(through, clock, TTL_MS);
+  const lease = await grantLease(store, clock, TTL_MS);
   const stop = new AbortController();
   const renewedMs: number[] = [];
   let ended: string | undefined;

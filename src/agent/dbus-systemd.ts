@@ -84,7 +84,7 @@ class DbusSystemd implements Systemd {
   readonly #fence: DbusFence;
   /** Held units by the path their signals come from. */
   readonly #paths: Map<string, string>;
-  /** Held units that systemd had not in memory when they were written, and that have not changed since: they have never run. */
+  /** Held units that systemd had not in memory when they were written, and that have not changed since: it has nothing to say of them. */
   readonly #unknown = new Set<string>();
   /** Units that are being written, and have not changed since that began. */
   readonly #unheard = new Set<string>();
@@ -312,6 +312,8 @@ class DbusSystemd implements Systemd {
 
   lost(): void {
     this.#jobs.lose();
+    // What changes from here on goes unheard.
+    this.#unheard.clear();
     this.#unknown.clear();
   }
 

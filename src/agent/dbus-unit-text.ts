@@ -1,5 +1,5 @@
-import type { Manifest } from "../units/manifest.ts";
-import { scanUnitFile, type UnitOption } from "../units/unit-file.ts";
+import { type Manifest, manifestOptions } from "../units/manifest.ts";
+import type { UnitOption } from "../units/unit-file.ts";
 import { parseUnitName } from "../units/unit-name.ts";
 
 /** What has to be known of a unit's text to put it on a machine. */
@@ -30,9 +30,7 @@ const LATE_TARGETS: ReadonlySet<string> = new Set([
 ]);
 
 export function readUnitText(unit: string, manifest: Manifest): UnitText {
-  const options = [manifest, ...manifest.dropIns].flatMap(
-    (file) => scanUnitFile(file.content, unit).unitFile.options,
-  );
+  const options = manifestOptions(manifest);
   const install = options.filter((option) => option.section === "Install" && option.value !== "");
   return {
     installs: install.length > 0,

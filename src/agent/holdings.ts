@@ -1,9 +1,14 @@
 import { summarizeManifest } from "../registry/manifest-summary.ts";
 import { isFleetError } from "../runtime/errors.ts";
 import { fencingOf } from "../units/fencing.ts";
-import { effectiveHash, type Manifest, manifestHash } from "../units/manifest.ts";
+import {
+  effectiveHash,
+  type Manifest,
+  manifestHash,
+  manifestOptions,
+  manifestTexts,
+} from "../units/manifest.ts";
 import type { Fencing } from "../units/requirements.ts";
-import { scanUnitFile } from "../units/unit-file.ts";
 import { unitPartners } from "../units/unit-relations.ts";
 import type { StartOutcome } from "../units/unit-state.ts";
 import { type UpdateWay, updateWay } from "../units/update-way.ts";
@@ -37,10 +42,9 @@ export interface HeldFile extends ManifestFacts {
 }
 
 /** Most units do not say so, and units come by the thousand. */
-function manifestFencing({ content, dropIns }: Manifest): Fencing | undefined {
-  const texts = [content, ...dropIns.map((dropIn) => dropIn.content)];
-  if (!texts.some((text) => text.includes("Fencing"))) return undefined;
-  return fencingOf(texts.flatMap((text) => scanUnitFile(text, "unit").unitFile.options));
+function manifestFencing(manifest: Manifest): Fencing | undefined {
+  if (!manifestTexts(manifest).some((text) => text.includes("Fencing"))) return undefined;
+  return fencingOf(manifestOptions(manifest));
 }
 
 export function describeManifest(manifest: Manifest): ManifestFacts {

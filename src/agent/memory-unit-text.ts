@@ -1,5 +1,5 @@
-import type { Manifest } from "../units/manifest.ts";
-import { optionValues, scanUnitFile, type UnitOption } from "../units/unit-file.ts";
+import { type Manifest, manifestOptions } from "../units/manifest.ts";
+import { optionValues, type UnitOption } from "../units/unit-file.ts";
 import { parseUnitName } from "../units/unit-name.ts";
 
 /**
@@ -45,9 +45,7 @@ export interface Behaviour {
 const FOREVER = Number.POSITIVE_INFINITY;
 
 export function readBehaviour(unit: string, manifest: Manifest): Behaviour {
-  const options = [manifest, ...manifest.dropIns].flatMap(
-    (file) => scanUnitFile(file.content, unit).unitFile.options,
-  );
+  const options = manifestOptions(manifest);
   const type = parseUnitName(unit)?.type ?? "";
   const one = reader(options);
   const serviceType = one("Service", "Type", "simple");

@@ -1,9 +1,14 @@
 import ignore, { type Ignore } from "ignore";
 import type { Deployment } from "../units/deployment.ts";
-import { type DropIn, type Manifest, manifestHash, validateManifest } from "../units/manifest.ts";
-import { expandNameSpecifiers } from "../units/specifiers.ts";
-import { optionValues, scanUnitFile } from "../units/unit-file.ts";
+import {
+  type DropIn,
+  type Manifest,
+  manifestHash,
+  manifestOptions,
+  validateManifest,
+} from "../units/manifest.ts";
 import { instanceOf, isTemplate, templateOf } from "../units/unit-name.ts";
+import { unitNamesIn } from "../units/unit-relations.ts";
 import type { DesiredState } from "../units/unit-state.ts";
 import type { Tree, TreeFile, TreeProblem } from "./tree.ts";
 import { pathKind } from "./tree-paths.ts";
@@ -121,13 +126,9 @@ function addUnit(units: Map<string, TreeUnit>, problems: TreeProblem[], source: 
 
 const BEFORE = ["After", "Requires", "Requisite", "BindsTo", "Wants"];
 
-function unitsBefore(name: string, { content, dropIns }: Manifest): readonly string[] {
-  const options = [content, ...dropIns.map((dropIn) => dropIn.content)].flatMap(
-    (text) => scanUnitFile(text, name).unitFile.options,
-  );
-  return BEFORE.flatMap((option) => optionValues(options, { section: "Unit", name: option }))
-    .flatMap((value) => value.split(/\s+/))
-    .flatMap((word) => expandNameSpecifiers(word, name) ?? []);
+function unitsBefore(name: string, manifest: Manifest): readonly string[] {
+  const options = manifestOptions(manifest);
+  return BEFORE.flatMap((option) => unitNamesIn(options, name, ["Unit", option]));
 }
 
 /** Those the template says there are, unless they have files of their own. */

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { DEFAULT_DEPLOYMENT, type Deployment } from "./deployment.ts";
 import { NO_REQUIREMENTS, type Requirements } from "./requirements.ts";
 import { reservedNameReason } from "./reserved-names.ts";
-import { optionValues, scanUnitFile, type UnitFile } from "./unit-file.ts";
+import { optionValues, scanUnitFile, type UnitFile, type UnitOption } from "./unit-file.ts";
 import { unitHash } from "./unit-hash.ts";
 import { validateUnitName } from "./unit-name.ts";
 import { excerpt, type UnitProblem } from "./unit-problem.ts";
@@ -35,6 +35,16 @@ export const DROP_INS_MAX = 100;
 export function manifestHash(manifest: Manifest): string {
   const parts = manifest.dropIns.flatMap((dropIn) => [dropIn.name, dropIn.content]);
   return hashOf([manifest.content, ...parts]);
+}
+
+/** The unit file, then its drop-ins. */
+export function manifestTexts({ content, dropIns }: Manifest): readonly string[] {
+  return [content, ...dropIns.map((dropIn) => dropIn.content)];
+}
+
+/** What all of them say together. What cannot be read is left out: validateManifest() tells of it. */
+export function manifestOptions(manifest: Manifest): readonly UnitOption[] {
+  return manifestTexts(manifest).flatMap((text) => scanUnitFile(text, "unit").unitFile.options);
 }
 
 export interface ManifestReport {

@@ -1,14 +1,13 @@
-import type { Manifest } from "./manifest.ts";
-import { optionValues, scanUnitFile } from "./unit-file.ts";
+import { type Manifest, manifestOptions, manifestTexts } from "./manifest.ts";
+import { optionValues } from "./unit-file.ts";
 
 /** What a running unit does for a new file. `cannot-reload`: it is to reload, but has nothing to reload with, so it restarts. */
 export type UpdateWay = "restart" | "reload" | "none" | "cannot-reload";
 
 /** By `OnUpdate=` of the new files. Most units do not say it, and units come by the thousand. */
-export function updateWay({ content, dropIns }: Manifest): UpdateWay {
-  const texts = [content, ...dropIns.map((dropIn) => dropIn.content)];
-  if (!texts.some((text) => text.includes("OnUpdate"))) return "restart";
-  const options = texts.flatMap((text) => scanUnitFile(text, "unit").unitFile.options);
+export function updateWay(manifest: Manifest): UpdateWay {
+  if (!manifestTexts(manifest).some((text) => text.includes("OnUpdate"))) return "restart";
+  const options = manifestOptions(manifest);
   const last = (section: string, name: string) => optionValues(options, { section, name }).at(-1);
   const mode = last("X-Fleet", "OnUpdate");
   if (mode === "none") return "none";

@@ -111,7 +111,8 @@ export class DbusFence {
     return existsSync(path) && attempt(() => unlinkSync(path) ?? true) === true;
   }
 
-  forgetFallen(): void {
+  forgetFallen(units: readonly string[]): void {
+    if (this.fallen().join() !== units.join()) return;
     const path = join(this.#options.directory, FALLEN_FILE);
     const blank = "\n".repeat(statSync(path, { throwIfNoEntry: false })?.size ?? 0);
     if (blank !== "") attempt(() => writeFileSync(path, blank, { flag: "r+" }));

@@ -224,8 +224,8 @@ class DbusSystemd implements Systemd {
     return onDisk(() => this.#fence.fallen());
   }
 
-  async forgetFallen(): Promise<void> {
-    onDisk(() => this.#fence.forgetFallen());
+  async forgetFallen(units: readonly string[]): Promise<void> {
+    onDisk(() => this.#fence.forgetFallen(units));
   }
 
   resetFailed(unit: string, signal?: AbortSignal): Promise<void> {

@@ -125,6 +125,8 @@ export class JobTasks {
     // Asked anew: with an older state, a unit that moved before it was started would pass for one that was.
     const before = await holdings.glance(unit, signal);
     if (before.active === "failed") await systemd.resetFailed(unit, signal);
+    // systemd may have taken its time.
+    if (!isStillWanted(desired)) return;
     const record = {
       identity: desired.identity,
       restarts: desired.restarts,

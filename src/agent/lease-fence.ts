@@ -29,8 +29,6 @@ export class LeaseFence {
   #lease: HeldLease | undefined;
   /** Not on disk yet, but about to be. */
   readonly #coming = new Map<string, Fencing>();
-  /** Stopped by the fence: to be started again if they are still wanted. */
-  readonly #fallen = new Set<string>();
   #armed: { readonly units: string; readonly stopAtMs: number } | undefined;
   /** Calls that arm, one after the other: the last word has to be that of the newest lease. */
   #arming: Promise<unknown> = Promise.resolve();
@@ -44,7 +42,7 @@ export class LeaseFence {
     this.#lease = lease;
     this.#armed = undefined;
     await this.#inTurn(signal);
-    await this.#noteFallen();
+    await this.#makeUpForFall();
   }
 
   end(): void {
@@ -66,16 +64,9 @@ export class LeaseFence {
     throw new FleetError("conflict", message, { retriable: true });
   }
 
-  hasFallen(unit: string): boolean {
-    return this.#fallen.has(unit);
-  }
-
-  /** Its fall has been made up for, or it is no longer on the machine. */
-  async settle(unit: string): Promise<void> {
+  /** It is no longer on the machine. */
+  uncover(unit: string): void {
     this.#coming.delete(unit);
-    if (this.#fallen.delete(unit) && this.#fallen.size === 0) {
-      await this.#options.systemd.forgetFallen();
-    }
   }
 
   #inTurn(signal: AbortSignal): Promise<void> {
@@ -86,30 +77,27 @@ export class LeaseFence {
   }
 
   async #arm(signal: AbortSignal): Promise<void> {
-    const { systemd, clock } = this.#options;
+    const { systemd } = this.#options;
     const lease = this.#lease;
     const fenced = this.#fenced();
     if (lease === undefined || (fenced.size === 0 && this.#armed === undefined)) return;
     const units = [...fenced.keys()].sort();
-    if (units.length === 0) {
-      await systemd.fence({ units, stopAtMs: 0, killAtMs: 0 }, signal);
-      this.#armed = undefined;
-      return;
-    }
     const endMs = lease.validUntilMs;
     const stopMs = Math.max(...[...fenced.values()].map((fencing) => fencing.stopMs));
-    const fence = {
-      units,
-      stopAtMs: endMs - STOP_MARGIN_MS - stopMs,
-      killAtMs: endMs - KILL_MARGIN_MS,
-    };
+    const fence =
+      units.length === 0
+        ? { units, stopAtMs: 0, killAtMs: 0 }
+        : {
+            units,
+            stopAtMs: endMs - STOP_MARGIN_MS - stopMs,
+            killAtMs: endMs - KILL_MARGIN_MS,
+          };
     const names = units.join(" ");
     if (this.#armed?.units === names && this.#armed.stopAtMs === fence.stopAtMs) return;
-    const isOver = this.#armed !== undefined && this.#armed.stopAtMs <= clock.monotonicMs();
     await systemd.fence(fence, signal);
-    this.#armed = { units: names, stopAtMs: fence.stopAtMs };
-    // systemd was out of reach for so long that a lease which did last could not be made known to it.
-    if (isOver) await this.#noteFallen();
+    this.#armed = units.length === 0 ? undefined : { units: names, stopAtMs: fence.stopAtMs };
+    // The one before may have fallen until the last moment.
+    await this.#makeUpForFall();
   }
 
   #fenced(): ReadonlyMap<string, Fencing> {
@@ -122,14 +110,16 @@ export class LeaseFence {
     return fenced;
   }
 
-  async #noteFallen(): Promise<void> {
+  /** What a fall has stopped counts as never started, so it is started again if it is still wanted; what somebody has started since is not stopped for it. */
+  async #makeUpForFall(): Promise<void> {
     const { systemd, holdings, logger, onChange } = this.#options;
-    for (const unit of await systemd.fallen()) {
-      if (holdings.start(unit) === undefined) continue;
+    const fallen = await systemd.fallen();
+    if (fallen.length === 0) return;
+    for (const unit of fallen.filter((name) => holdings.start(name) !== undefined)) {
       logger.warn("fence-fell", { unit });
-      this.#fallen.add(unit);
+      await holdings.clearStart(unit);
       onChange(unit);
     }
-    if (this.#fallen.size === 0) await systemd.forgetFallen();
+    await systemd.forgetFallen(fallen);
   }
 }

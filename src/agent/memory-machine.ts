@@ -19,6 +19,8 @@ export interface MachineListener {
 }
 
 const FIRST_PID = 1_000;
+/** Nothing fenced may start. */
+const NO_FENCE: Fence = { units: [], stopAtMs: Number.NEGATIVE_INFINITY, killAtMs: 0 };
 
 /**
  * A machine for the simulation: its systemd, the files of /run that fleet-ts keeps there, and the ways in which it can fail. It outlives the
@@ -34,16 +36,17 @@ export class MemoryMachine {
   failingWrites = 0;
   isStopping = false;
   isBusUp = true;
+  /** How long systemd takes to take a call up. */
+  callMs = 0;
   readonly #files = new Map<string, HeldUnit>();
   readonly #enabled = new Set<string>();
   readonly #hostUnits = new Map<string, HostUnit>();
   readonly #loaded = new Map<string, MemoryUnit>();
   readonly #listeners = new Set<MachineListener>();
-  /** Until then fenced units may start. */
-  #gateMs = Number.NEGATIVE_INFINITY;
-  #fenced: readonly string[] = [];
+  #fence = NO_FENCE;
+  #cancelFall: CancelTimer = () => {};
+  #falling: Promise<unknown> = Promise.resolve();
   #fallen: readonly string[] = [];
-  #fenceTimers: readonly CancelTimer[] = [];
   #pids = FIRST_PID;
 
   constructor(options: { readonly clock: Clock }) {
@@ -116,40 +119,43 @@ export class MemoryMachine {
 
   // ---- the fence
 
-  fence({ units, stopAtMs, killAtMs }: Fence): void {
-    for (const cancel of this.#fenceTimers) cancel();
-    const nowMs = this.clock.monotonicMs();
-    if (nowMs >= this.#gateMs) this.#fall();
-    this.#gateMs = stopAtMs;
-    this.#fenced = units;
-    const timer = (atMs: number, work: () => void) =>
-      this.clock.setTimer(Math.max(0, atMs - nowMs), work);
-    this.#fenceTimers =
-      units.length === 0
-        ? []
-        : [
-            timer(stopAtMs, () => this.#fall()),
-            timer(killAtMs, () => {
-              for (const unit of units) this.#loaded.get(unit)?.kill();
-            }),
-          ];
+  fence(fence: Fence): void {
+    this.#cancelFall();
+    if (this.clock.monotonicMs() >= this.#fence.stopAtMs) this.#fall();
+    this.#fence = fence;
+    if (fence.units.length > 0) this.#cancelFall = this.#timer(fence.stopAtMs, () => this.#fall());
+  }
+
+  /** Resolves when all that the fence had to stop so far has stopped. */
+  get fallOver(): Promise<unknown> {
+    return this.#falling;
   }
 
   #fall(): void {
-    const running = this.#fenced
+    const { units, killAtMs } = this.#fence;
+    this.#fence = NO_FENCE;
+    if (units.length === 0) return;
+    const running = units
       .flatMap((unit) => this.#loaded.get(unit) ?? [])
       .filter(({ isIdle }) => !isIdle);
-    if (this.#fenced.length > 0) this.#fallen = running.map(({ unit }) => unit);
-    this.#fenced = [];
-    for (const unit of running) unit.stop();
+    this.#fallen = running.map(({ unit }) => unit);
+    const stops = running.map((unit) => unit.stop().done);
+    const cancelKill = this.#timer(killAtMs, () => {
+      for (const unit of running) unit.kill();
+    });
+    this.#falling = Promise.all([this.#falling, ...stops]).then(cancelKill);
+  }
+
+  #timer(atMs: number, work: () => void): CancelTimer {
+    return this.clock.setTimer(Math.max(0, atMs - this.clock.monotonicMs()), work);
   }
 
   fallen(): readonly string[] {
     return this.#fallen;
   }
 
-  forgetFallen(): void {
-    this.#fallen = [];
+  forgetFallen(units: readonly string[]): void {
+    if (this.#fallen.join() === units.join()) this.#fallen = [];
   }
 
   // ---- units
@@ -233,12 +239,14 @@ export class MemoryMachine {
     this.#loaded.clear();
     this.#files.clear();
     this.#enabled.clear();
-    this.fence({ units: [], stopAtMs: Number.NEGATIVE_INFINITY, killAtMs: 0 });
+    this.#cancelFall();
+    this.#fence = NO_FENCE;
     this.#fallen = [];
     for (const [unit, host] of this.#hostUnits) {
       if (host.path.startsWith("/run/")) this.#hostUnits.delete(unit);
     }
     this.isStopping = false;
+    this.callMs = 0;
     this.ownJob = "none";
     this.restoreBus();
   }
@@ -257,7 +265,7 @@ export class MemoryMachine {
       begin: (run) => this.#begin(run),
       mayStart: () =>
         this.#files.get(unit)?.fencingToken === undefined ||
-        this.clock.monotonicMs() < this.#gateMs,
+        this.clock.monotonicMs() < this.#fence.stopAtMs,
       onChange: () => {
         for (const listener of [...this.#listeners]) listener.changed(unit);
         // In a task of its own: the unit is in the middle of a step.

@@ -1,8 +1,8 @@
+import { sleep } from "../runtime/clock.ts";
 import { FleetError } from "../runtime/errors.ts";
 import { parseUnitName, validateUnitName } from "../units/unit-name.ts";
 import type { StartOutcome } from "../units/unit-state.ts";
 import type { MachineListener, MemoryMachine } from "./memory-machine.ts";
-import type { MemoryJob } from "./memory-unit.ts";
 import { readBehaviour } from "./memory-unit-text.ts";
 import {
   type Fence,
@@ -85,7 +85,7 @@ export class MemorySystemd implements Systemd {
       const message = `systemd refused StartUnit of ${unit}: no such unit of ours, or a bad file`;
       throw new FleetError("systemd-refused", message);
     }
-    return startEnd(await this.#end(job, signal));
+    return startEnd(await this.#orAborted(job.done, signal));
   }
 
   async stop(unit: string, signal?: AbortSignal): Promise<void> {
@@ -93,21 +93,22 @@ export class MemorySystemd implements Systemd {
     for (;;) {
       const own = this.#machine.ownUnit(unit);
       if (own === undefined || own.isIdle) return;
-      await this.#end(own.stop(), signal);
+      await this.#orAborted(own.stop().done, signal);
     }
   }
 
   async fence(fence: Fence, signal?: AbortSignal): Promise<void> {
     await this.#call(signal);
     this.#machine.fence(fence);
+    await this.#orAborted(this.#machine.fallOver, signal);
   }
 
   async fallen(): Promise<readonly string[]> {
     return this.#machine.fallen();
   }
 
-  async forgetFallen(): Promise<void> {
-    this.#machine.forgetFallen();
+  async forgetFallen(units: readonly string[]): Promise<void> {
+    this.#machine.forgetFallen(units);
   }
 
   async resetFailed(unit: string, signal?: AbortSignal): Promise<void> {
@@ -164,6 +165,8 @@ export class MemorySystemd implements Systemd {
   async #call(signal?: AbortSignal): Promise<void> {
     await Promise.resolve();
     signal?.throwIfAborted();
+    const { clock, callMs } = this.#machine;
+    if (callMs > 0) await sleep(clock, callMs, this.#closing.signal);
     this.#closing.signal.throwIfAborted();
     if (!this.#machine.isBusUp) throw unavailable("cannot reach systemd: the bus is away");
   }
@@ -190,7 +193,7 @@ export class MemorySystemd implements Systemd {
     return { type: "written", reloadNeeded: machine.put(held) };
   }
 
-  async #end(job: MemoryJob, signal: AbortSignal | undefined): Promise<string> {
+  async #orAborted<T>(done: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
     const closing = this.#closing.signal;
     let onAbort = () => {};
     const aborted = new Promise<never>((_, reject) => {
@@ -199,7 +202,7 @@ export class MemorySystemd implements Systemd {
     signal?.addEventListener("abort", onAbort, { once: true });
     closing.addEventListener("abort", onAbort, { once: true });
     try {
-      return await Promise.race([job.done, aborted]);
+      return await Promise.race([done, aborted]);
     } finally {
       signal?.removeEventListener("abort", onAbort);
       closing.removeEventListener("abort", onAbort);

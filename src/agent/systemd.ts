@@ -52,14 +52,15 @@ export interface Systemd {
    * The fence of units that say Fencing=strict, from this call on, in place of the one before: at `stopAtMs` (this clock's monotonic time) systemd stops these units
    * by itself, even if this process is dead or stopped; from then on it lets no fenced unit start either, whoever asks for it: the job ends, and `start` is `canceled`. What has not ended at
    * `killAtMs` is killed. Units need not be there yet; none takes the fence away. A call that fails leaves the earlier fence standing;
-   * one that is overdue falls before the new one takes its place.
+   * one that is overdue falls before the new one takes its place. Resolves when all that had to stop until then has stopped.
    */
   fence(fence: Fence, signal?: AbortSignal): Promise<void>;
 
   /** The units that ran when the fence last fell, until `forgetFallen`. */
   fallen(): Promise<readonly string[]>;
 
-  forgetFallen(): Promise<void>;
+  /** Of a fall that stopped these; of another one since nothing is forgotten. */
+  forgetFallen(units: readonly string[]): Promise<void>;
 
   /** Clears the failed state and the start-limit counter, so that the next start is not refused for earlier ones. */
   resetFailed(unit: string, signal?: AbortSignal): Promise<void>;

@@ -167,7 +167,7 @@ export class TaskRunner {
     manifests: Manifests,
     signal: AbortSignal,
   ): Promise<Step | undefined> {
-    const { assignments, holdings, handback, fence } = this.#options;
+    const { assignments, holdings, handback } = this.#options;
     if (assignments.isUnreadable(unit) || (await this.#isTaken(unit, signal))) return undefined;
     const current = holdings.current(unit);
     const mode = this.#options.mode();
@@ -183,7 +183,6 @@ export class TaskRunner {
     }
     const desired = this.#desired(unit, manifests);
     if (desired === "unknown") return undefined;
-    if (fence.hasFallen(unit) && !(await this.#isFallOver(unit))) return undefined;
     const [task] = reconcile(desired, holdings.current(unit), unit);
     if (desired !== undefined) {
       handback.settle(unit);
@@ -216,16 +215,6 @@ export class TaskRunner {
     if (coming === undefined) return false;
     const waiting = this.#waiting.get(coming) ?? new Set();
     this.#waiting.set(coming, waiting.add(unit));
-    return true;
-  }
-
-  /** What the fence has stopped has to be started anew, as the same unit; while it still stops, its end is waited for. */
-  async #isFallOver(unit: string): Promise<boolean> {
-    const { holdings, fence } = this.#options;
-    await holdings.refreshUnit(unit);
-    if (holdings.isRunning(unit)) return false;
-    await holdings.clearStart(unit);
-    await fence.settle(unit);
     return true;
   }
 
@@ -278,7 +267,7 @@ export class TaskRunner {
   async #letGo(unit: string): Promise<void> {
     const { holdings, lanes, handback, assignments, fence } = this.#options;
     await holdings.forget(unit);
-    await fence.settle(unit);
+    fence.uncover(unit);
     assignments.forget(unit);
     lanes.forgive(unit);
     handback.settle(unit);

@@ -136,7 +136,7 @@ async function cleanUp(): Promise<void> {
   await Promise.all(units.map((unit) => last.stop(unit)));
   if ((await last.remove(units)).reloadNeeded) await last.reload();
   await last.fence({ units: [], stopAtMs: 0, killAtMs: 0 });
-  await last.forgetFallen();
+  await last.forgetFallen(await last.fallen());
   await last.close();
   await removeHostUnits();
   await run("umount", DISK);

@@ -71,7 +71,9 @@ export function checkFence(check: Check): void {
       assert.equal(held?.fencingToken, 7);
       await untilActive({ ...fixture, systemd: next }, "inactive");
       assert.deepEqual(await next.fallen(), [UNIT]);
-      await next.forgetFallen();
+      await next.forgetFallen(["another.service"]);
+      assert.deepEqual(await next.fallen(), [UNIT]);
+      await next.forgetFallen([UNIT]);
       assert.deepEqual(await next.fallen(), []);
     },
   );
@@ -102,7 +104,7 @@ export function checkFence(check: Check): void {
     await untilActive(fixture, "inactive");
     await free();
     assert.deepEqual(await systemd.fallen(), [UNIT]);
-    await systemd.forgetFallen();
+    await systemd.forgetFallen([UNIT]);
     assert.deepEqual(await systemd.fallen(), []);
   });
 
@@ -117,6 +119,18 @@ export function checkFence(check: Check): void {
     await fenceIn(fixture, 0);
     await untilActive(fixture, "inactive");
     await systemd.fence({ units: [], stopAtMs: 0, killAtMs: 0 });
+  });
+
+  check("a fence that comes while the one before falls waits for the stops", async (fixture) => {
+    const { systemd } = fixture;
+    await install(systemd, fenced({ stopMs: 1_000 }));
+    await fenceIn(fixture, 1_000);
+    await settled(fixture, systemd.start(UNIT));
+    await untilActive(fixture, "deactivating");
+    await settled(fixture, fenceIn(fixture, LATER_MS));
+    assert.equal((await statusOf(systemd, UNIT)).active, "inactive");
+    assert.deepEqual(await systemd.fallen(), [UNIT]);
+    assert.equal(await settled(fixture, systemd.start(UNIT)), "done");
   });
 
   check("without units there is no fence: what runs goes on", async (fixture) => {

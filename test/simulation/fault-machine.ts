@@ -107,8 +107,8 @@ export class FaultSystemd implements Systemd {
     return await this.#gate.ask(() => this.#inner.glance(unit, signal));
   }
 
-  async forgetFallen() {
-    await this.#gate.effect(() => this.#inner.forgetFallen());
+  async forgetFallen(units: readonly string[]) {
+    await this.#gate.effect(() => this.#inner.forgetFallen(units));
   }
 
   async resetFailed(unit: string, signal?: AbortSignal) {

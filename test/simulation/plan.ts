@@ -68,6 +68,13 @@ export type Action =
   | { readonly type: "restore"; readonly ageMs: number }
   | { readonly type: "step-clock"; readonly machine: number; readonly deltaMs: number }
   | { readonly type: "bus"; readonly machine: number; readonly forMs: number }
+  /** Its systemd takes so long to take a call up. */
+  | {
+      readonly type: "slow-bus";
+      readonly machine: number;
+      readonly delayMs: number;
+      readonly forMs: number;
+    }
   /** The unit's main process dies, wherever it runs. */
   | { readonly type: "crash-unit"; readonly unit: number };
 
@@ -147,6 +154,12 @@ const fault: fc.Arbitrary<Action> = fc.oneof(
     deltaMs: fc.integer({ min: -86_400_000, max: 86_400_000 }),
   }),
   fc.record({ type: fc.constant("bus" as const), machine, forMs: span }),
+  fc.record({
+    type: fc.constant("slow-bus" as const),
+    machine,
+    delayMs: fc.integer({ min: 1, max: 300 }),
+    forMs: span,
+  }),
   fc.record({ type: fc.constant("crash-unit" as const), unit }),
 );
 

@@ -33,6 +33,12 @@ function scenario(
   return { name, plan };
 }
 
+/** The keep-alive that comes back first is just too late. */
+const FENCE_FALLS_WHILE_RENEWED: readonly (readonly [number, Action])[] = [
+  [5_000, { type: "slow-bus", machine: 0, delayMs: 300, forMs: 40_000 }],
+  [0, { type: "cut", machine: 0, forMs: 4_800 }],
+];
+
 /** What has to go well, by name. */
 export const SCENARIOS: readonly Scenario[] = [
   scenario("nothing happens", { steps: [], tailMs: 60_000 }),
@@ -241,6 +247,21 @@ export const SCENARIOS: readonly Scenario[] = [
       [2_488, { type: "bus", machine: 1, forMs: 5_001 }],
     ],
     tailMs: 8_000,
+  }),
+  scenario("the fence falls while it is renewed", {
+    units: [unit("vault")],
+    steps: FENCE_FALLS_WHILE_RENEWED,
+    tailMs: 30_000,
+  }),
+  scenario("the fence falls while it is renewed, and its unit becomes another and is destroyed", {
+    units: [unit("vault")],
+    steps: [
+      ...FENCE_FALLS_WHILE_RENEWED,
+      [5_400, { type: "command", command: "recreate", unit: unit("vault") }],
+      [5_000, { type: "restart", machine: 0 }],
+      [5_000, { type: "command", command: "destroy", unit: unit("vault") }],
+    ],
+    tailMs: 30_000,
   }),
 ];
 

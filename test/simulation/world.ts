@@ -383,6 +383,12 @@ export class World {
         machine.memory.breakBus();
         this.#later(action.forMs, () => machine.memory.restoreBus());
         return;
+      case "slow-bus":
+        machine.memory.callMs = action.delayMs;
+        this.#later(action.forMs, () => {
+          machine.memory.callMs = 0;
+        });
+        return;
     }
   }
 

@@ -166,17 +166,21 @@ export class Holdings {
   }
 
   async setStart(unit: string, record: StartRecord): Promise<void> {
-    await this.#inTurn(unit, async () => {
-      await this.#records.write(`${STARTED}/${unit}`, JSON.stringify(record));
-      this.#starts.set(unit, record);
-    });
+    await this.#inTurn(unit, () => this.#writeStart(unit, record));
   }
 
-  /** How a start ended, and what has become of the unit. */
+  async #writeStart(unit: string, record: StartRecord): Promise<void> {
+    await this.#records.write(`${STARTED}/${unit}`, JSON.stringify(record));
+    this.#starts.set(unit, record);
+  }
+
+  /** How a start ended, and what has become of the unit. A start whose record is gone has been made void since: the fence has fallen. */
   async endStart(unit: string, record: StartRecord): Promise<void> {
     this.#ending.add(unit);
     try {
-      await this.setStart(unit, record);
+      await this.#inTurn(unit, async () => {
+        if (this.#starts.has(unit)) await this.#writeStart(unit, record);
+      });
       await this.refreshUnit(unit);
     } finally {
       this.#ending.delete(unit);
@@ -196,9 +200,7 @@ export class Holdings {
     await this.#inTurn(unit, async () => {
       const start = this.#starts.get(unit);
       if (start === undefined || !isDue(start)) return;
-      const begun = { ...start, begun: true };
-      await this.#records.write(`${STARTED}/${unit}`, JSON.stringify(begun));
-      this.#starts.set(unit, begun);
+      await this.#writeStart(unit, { ...start, begun: true });
     }).catch((error: unknown) => {
       // A full disk: only a daemon that dies right now would miss it.
       if (!isFleetError(error)) throw error;

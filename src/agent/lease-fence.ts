@@ -4,7 +4,7 @@ import { FleetError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { Fencing } from "../units/requirements.ts";
 import type { Holdings } from "./holdings.ts";
-import type { Systemd } from "./systemd.ts";
+import type { Fence, Systemd } from "./systemd.ts";
 
 export interface LeaseFenceOptions {
   readonly clock: Clock;
@@ -81,21 +81,11 @@ export class LeaseFence {
     const lease = this.#lease;
     const fenced = this.#fenced();
     if (lease === undefined || (fenced.size === 0 && this.#armed === undefined)) return;
-    const units = [...fenced.keys()].sort();
-    const endMs = lease.validUntilMs;
-    const stopMs = Math.max(...[...fenced.values()].map((fencing) => fencing.stopMs));
-    const fence =
-      units.length === 0
-        ? { units, stopAtMs: 0, killAtMs: 0 }
-        : {
-            units,
-            stopAtMs: endMs - STOP_MARGIN_MS - stopMs,
-            killAtMs: endMs - KILL_MARGIN_MS,
-          };
-    const names = units.join(" ");
-    if (this.#armed?.units === names && this.#armed.stopAtMs === fence.stopAtMs) return;
+    const fence = fenceAround(fenced, lease.validUntilMs);
+    const units = fence.units.join(" ");
+    if (this.#armed?.units === units && this.#armed.stopAtMs === fence.stopAtMs) return;
     await systemd.fence(fence, signal);
-    this.#armed = units.length === 0 ? undefined : { units: names, stopAtMs: fence.stopAtMs };
+    this.#armed = fenced.size === 0 ? undefined : { units, stopAtMs: fence.stopAtMs };
     // The one before may have fallen until the last moment.
     await this.#makeUpForFall();
   }
@@ -122,4 +112,14 @@ export class LeaseFence {
     }
     await systemd.forgetFallen(fallen);
   }
+}
+
+function fenceAround(fenced: ReadonlyMap<string, Fencing>, endMs: number): Fence {
+  if (fenced.size === 0) return { units: [], stopAtMs: 0, killAtMs: 0 };
+  const stopMs = Math.max(...[...fenced.values()].map((fencing) => fencing.stopMs));
+  return {
+    units: [...fenced.keys()].sort(),
+    stopAtMs: endMs - STOP_MARGIN_MS - stopMs,
+    killAtMs: endMs - KILL_MARGIN_MS,
+  };
 }

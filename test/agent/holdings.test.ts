@@ -19,27 +19,42 @@ class SlowSystemd extends MemorySystemd {
   }
 }
 
-test("the end of a start is not told beside a status from before it", async () => {
+const MANIFEST = { content: "[Service]\nExecStart=/bin/sleep infinity\n", dropIns: [] };
+const RECORD = { identity: 1, restarts: 0, effective: "", sinceBeforeMs: 0 };
+
+/** The unit is on disk, and its start is about to be asked for. */
+async function openHoldings() {
   const random = new SeededRandom(1);
   const systemd = new SlowSystemd(new MemoryMachine({ clock: new VirtualClock() }));
-  const holdings = new Holdings({
-    systemd,
-    records: new MemoryHost({ machineId: "m1", random }).volatile,
-  });
-  const manifest = { content: "[Service]\nExecStart=/bin/sleep infinity\n", dropIns: [] };
-  await systemd.write([{ unit: UNIT, manifest }]);
+  const records = new MemoryHost({ machineId: "m1", random }).volatile;
+  const holdings = new Holdings({ systemd, records });
+  await systemd.write([{ unit: UNIT, manifest: MANIFEST }]);
   await holdings.load();
-  const record = { identity: 1, restarts: 0, effective: "", sinceBeforeMs: 0 };
-  await holdings.setStart(UNIT, { ...record, outcome: "pending" });
+  await holdings.setStart(UNIT, { ...RECORD, outcome: "pending" });
+  return { systemd, records, holdings };
+}
+
+test("the end of a start is not told beside a status from before it", async () => {
+  const { systemd, holdings } = await openHoldings();
   const outcome = await systemd.start(UNIT);
   const answer = Promise.withResolvers<void>();
   systemd.answered = answer.promise;
   const told = () => [holdings.outcome(UNIT), holdings.status(UNIT).active];
-  const ended = holdings.endStart(UNIT, { ...record, outcome });
+  const ended = holdings.endStart(UNIT, { ...RECORD, outcome });
   await new Promise((resolve) => setImmediate(resolve));
   assert.equal(holdings.start(UNIT)?.outcome, "done", "a daemon that dies now has noted it");
   assert.deepEqual(told(), ["pending", "inactive"]);
   answer.resolve();
   await ended;
   assert.deepEqual(told(), ["done", "active"]);
+});
+
+test("a start that was made void before its end was heard of stays void", async () => {
+  const { systemd, records, holdings } = await openHoldings();
+  const outcome = await systemd.start(UNIT);
+  await holdings.clearStart(UNIT);
+  await holdings.endStart(UNIT, { ...RECORD, outcome });
+  assert.equal(holdings.start(UNIT), undefined);
+  assert.deepEqual(await records.list("started"), []);
+  assert.equal(holdings.status(UNIT).active, "active");
 });

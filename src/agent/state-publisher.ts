@@ -37,6 +37,18 @@ const INACTIVE = "inactive";
 const RESTARTED_MS = 60_000;
 const AUTO_RESTART = "auto-restart";
 
+export interface Claim {
+  readonly unit: string;
+  readonly assignmentRevision: number;
+  readonly state: StateRecord;
+}
+
+interface StateWrite {
+  readonly comparisons: readonly Comparison[];
+  /** By unit; undefined: it is to have no state. Asked for when its turn has come. */
+  readonly texts: () => readonly (readonly [unit: string, text: string | undefined])[];
+}
+
 interface Dirt {
   readonly sinceMs: number;
   /** Not written before then unless it is marked again: thousands of units may wait, and each look at one costs. */
@@ -56,6 +68,10 @@ export class StatePublisher {
   readonly #options: StatePublisherOptions;
   /** Text last written, by unit. */
   readonly #published = new Map<string, string>();
+  /** Transactions, one after the other: the registry has in the end what was written last. */
+  #writing: Promise<unknown> = Promise.resolve();
+  /** Units that are being claimed: what is said of them is the claim's to write. */
+  readonly #claiming = new Set<string>();
   /** Units whose last write had no answer: the registry has what it had before, or what was written. */
   readonly #unsure = new Set<string>();
   readonly #dirty = new Map<string, Dirt>();
@@ -93,8 +109,9 @@ export class StatePublisher {
     else this.#dirty.set(unit, { sinceMs: this.#options.clock.monotonicMs(), waitsUntilMs: 0 });
   }
 
+  /** The registry surely has a state of it. */
   isPublished(unit: string): boolean {
-    return this.#published.has(unit);
+    return this.#published.has(unit) && !this.#unsure.has(unit);
   }
 
   get publishedCount(): number {
@@ -103,46 +120,44 @@ export class StatePublisher {
 
   /**
    * Makes the machine occupy units before it touches them: the state goes up only if the assignment is still the one seen, so the engine
-   * can never withdraw and place elsewhere what this machine is about to start (I8). Gives back the units claimed.
+   * can never withdraw and place elsewhere what this machine is about to start (I8). Tells of each unit claimed, also when it then throws.
    */
   async claim(
-    units: readonly { unit: string; assignmentRevision: number; state: StateRecord }[],
+    units: readonly Claim[],
+    onClaimed: (claim: Claim) => void,
     signal: AbortSignal,
-  ): Promise<ReadonlySet<string>> {
-    const claimed = new Set<string>();
-    for (let first = 0; first < units.length; first += BATCH) {
-      const batch = units.slice(first, first + BATCH);
-      if (await this.#claimBatch(batch, signal)) {
-        for (const { unit } of batch) claimed.add(unit);
-        continue;
+  ): Promise<void> {
+    for (const { unit } of units) this.#claiming.add(unit);
+    const claimed = async (batch: readonly Claim[]) => {
+      const isClaimed = await this.#claimBatch(batch, signal);
+      if (isClaimed) for (const one of batch) onClaimed(one);
+      return isClaimed;
+    };
+    try {
+      for (let first = 0; first < units.length; first += BATCH) {
+        const batch = units.slice(first, first + BATCH);
+        if (await claimed(batch)) continue;
+        // One assignment of the batch has changed; its watch event is on the way. The others need not wait for it.
+        for (const one of batch) await claimed([one]);
       }
-      // One assignment of the batch has changed; its watch event is on the way. The others need not wait for it.
-      for (const one of batch) if (await this.#claimBatch([one], signal)) claimed.add(one.unit);
+    } finally {
+      for (const { unit } of units) this.#claiming.delete(unit);
     }
-    return claimed;
   }
 
-  async #claimBatch(
-    batch: readonly { unit: string; assignmentRevision: number; state: StateRecord }[],
-    signal: AbortSignal,
-  ): Promise<boolean> {
+  async #claimBatch(batch: readonly Claim[], signal: AbortSignal): Promise<boolean> {
     const { keys, machineId } = this.#options;
-    const comparisons: Comparison[] = [];
-    const operations: Operation[] = [];
-    const texts: [string, string][] = [];
-    for (const { unit, assignmentRevision, state } of batch) {
-      const value = encodeRecord(state);
-      comparisons.push({
+    const comparisons = batch.map(
+      ({ unit, assignmentRevision }): Comparison => ({
         type: "modified-at",
         key: keys.assignment(machineId, unit),
         revision: assignmentRevision,
-      });
-      operations.push(this.#put(unit, value));
-      texts.push([unit, value]);
-    }
-    if (!(await this.#transact(comparisons, operations, signal))) return false;
-    for (const [unit, value] of texts) this.#published.set(unit, value);
-    return true;
+      }),
+    );
+    return this.#transact(
+      { comparisons, texts: () => batch.map(({ unit, state }) => [unit, encodeRecord(state)]) },
+      signal,
+    );
   }
 
   /** Writes what has changed and is due. Gives back in how many milliseconds the next write is due. */
@@ -153,6 +168,7 @@ export class StatePublisher {
     const due: string[] = [];
     let nextMs: number | undefined;
     for (const [unit, dirt] of this.#dirty) {
+      if (this.#claiming.has(unit)) continue;
       if (dirt.waitsUntilMs <= nowMs) {
         if (this.#textOf(unit) === this.#knownText(unit)) {
           this.#dirty.delete(unit);
@@ -176,39 +192,31 @@ export class StatePublisher {
   }
 
   async #write(units: readonly string[], signal: AbortSignal): Promise<void> {
-    const { keys, machineId } = this.#options;
-    const texts = units.map((unit) => [unit, this.#textOf(unit)] as const);
-    const operations = texts.map(
-      ([unit, text]): Operation =>
-        text === undefined
-          ? { type: "delete", key: keys.state(machineId, unit) }
-          : this.#put(unit, text),
-    );
-    for (const unit of units) this.#unsure.add(unit);
-    const isWritten = await this.#transact([], operations, signal);
-    for (const unit of units) this.#unsure.delete(unit);
-    if (!isWritten) {
+    const texts = () =>
+      units
+        .filter((unit) => !this.#claiming.has(unit))
+        .map((unit) => [unit, this.#textOf(unit)] as const);
+    if (!(await this.#transact({ comparisons: [], texts }, signal))) {
       throw new FleetError(
         "conflict",
         "the machine's record has changed: another daemon has taken over, or it was deleted",
       );
     }
-    for (const [unit, text] of texts) {
-      if (text === undefined) {
-        this.#published.delete(unit);
-        this.#budgets.delete(unit);
-      } else {
-        this.#published.set(unit, text);
-      }
-      if (this.#textOf(unit) === text) this.#dirty.delete(unit);
+    for (const unit of units) {
+      if (!this.#published.has(unit)) this.#budgets.delete(unit);
+      if (this.#textOf(unit) === this.#knownText(unit)) this.#dirty.delete(unit);
     }
   }
 
-  async #transact(
-    comparisons: Comparison[],
-    operations: Operation[],
-    signal: AbortSignal,
-  ): Promise<boolean> {
+  /** False: nothing was written, as something compared is not so. */
+  #transact(write: StateWrite, signal: AbortSignal): Promise<boolean> {
+    const work = () => this.#transactNow(write, signal);
+    const mine = this.#writing.then(work, work);
+    this.#writing = mine;
+    return mine;
+  }
+
+  async #transactNow({ comparisons, texts }: StateWrite, signal: AbortSignal): Promise<boolean> {
     const { store, keys, machineId } = this.#options;
     const presence = this.#presence;
     if (presence === undefined)
@@ -218,11 +226,27 @@ export class StatePublisher {
       key: keys.machine(machineId),
       revision: presence.revision,
     };
-    const result = await store.transact(
-      { comparisons: [own, ...comparisons], operations },
-      { signal },
+    const written = texts();
+    if (written.length === 0) return true;
+    const operations = written.map(
+      ([unit, text]): Operation =>
+        text === undefined
+          ? { type: "delete", key: keys.state(machineId, unit) }
+          : this.#put(unit, text),
     );
-    return result.applied;
+    const { applied } = await store
+      .transact({ comparisons: [own, ...comparisons], operations }, { signal })
+      .catch((error: unknown) => {
+        for (const [unit] of written) this.#unsure.add(unit);
+        throw error;
+      });
+    if (!applied) return false;
+    for (const [unit, text] of written) {
+      this.#unsure.delete(unit);
+      if (text === undefined) this.#published.delete(unit);
+      else this.#published.set(unit, text);
+    }
+    return true;
   }
 
   #put(unit: string, value: string): Operation {

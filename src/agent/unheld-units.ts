@@ -2,12 +2,14 @@ import type { StateRecord } from "../registry/records.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { AgentTask, DesiredUnit } from "./reconcile.ts";
-import type { StatePublisher } from "./state-publisher.ts";
+import type { Claim, StatePublisher } from "./state-publisher.ts";
 
 export interface UnheldUnitsOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly publisher: StatePublisher;
+  /** Its state may have changed: publish. */
+  readonly onState: (unit: string) => void;
 }
 
 /** A task of a pass, and what the unit is to be like after it. */
@@ -67,7 +69,7 @@ export class UnheldUnits {
 
   /** Keeps the steps that may be done: what comes new to this machine has to be claimed first. */
   async claim(steps: readonly Step[], signal: AbortSignal): Promise<readonly Step[]> {
-    const { publisher } = this.#options;
+    const { publisher, onState } = this.#options;
     const unclaimed = steps.filter(
       ({ task, desired }) =>
         desired !== undefined &&
@@ -80,10 +82,17 @@ export class UnheldUnits {
         ? []
         : [{ unit: task.unit, assignmentRevision: desired.revision, state: claimedState(desired) }],
     );
-    for (const { unit, state } of claims) this.#claims.set(unit, state);
-    const claimed = await publisher.claim(claims, signal);
-    for (const { unit } of claims) if (!claimed.has(unit)) this.#claims.delete(unit);
-    const refused = new Set(claims.map(({ unit }) => unit).filter((unit) => !claimed.has(unit)));
+    const refused = new Set(claims.map(({ unit }) => unit));
+    const onClaimed = ({ unit, state }: Claim) => {
+      this.#claims.set(unit, state);
+      refused.delete(unit);
+    };
+    try {
+      await publisher.claim(claims, onClaimed, signal);
+    } finally {
+      // The answer to a claim may be lost: it is taken back, or made again.
+      for (const unit of refused) onState(unit);
+    }
     return steps.filter(({ task }) => !refused.has(task.unit));
   }
 

@@ -7,6 +7,8 @@ import { FleetError } from "../../src/runtime/errors.ts";
 import { openVirtualWorld, putRecord } from "../support/virtual-world.ts";
 
 const UNIT = "web.service";
+/** Comes to this machine. */
+const OTHER = "other.service";
 const NEVER = new AbortController().signal;
 const RUNNING: StateRecord = {
   ...{ manifest: "m", hash: "h", current: "launched", load: "loaded", result: "success" },
@@ -28,9 +30,9 @@ async function openPublisher(first: StateRecord) {
   let looks = 0;
   const publisher = new StatePublisher({
     ...{ store, keys, clock, machineId: "here" },
-    stateOf: () => {
+    stateOf: (unit) => {
       looks += 1;
-      return state;
+      return unit === UNIT ? state : undefined;
     },
     isPassing: (_, { current, start }) => current !== "launched" || start?.outcome === "pending",
   });
@@ -41,6 +43,19 @@ async function openPublisher(first: StateRecord) {
     [UNIT],
   );
   const flush = () => publisher.flush(NEVER);
+  const revision = await putRecord(store, keys.assignment("here", OTHER), {});
+  const claim = () =>
+    publisher.claim(
+      [{ unit: OTHER, assignmentRevision: revision, state: LOADED }],
+      () => {},
+      NEVER,
+    );
+  /** Units that the registry has a state of. */
+  const occupying = async () => {
+    const prefix = keys.statesOf("here");
+    const { items } = await store.read({ range: { prefix } });
+    return items.map(({ key }) => key.slice(prefix.length));
+  };
   const next = async (now: StateRecord | undefined) => {
     state = now;
     publisher.mark(UNIT);
@@ -60,7 +75,18 @@ async function openPublisher(first: StateRecord) {
     losesAnswers = false;
     await clock.advance(1_000);
   };
-  return { clock, flush, next, told, unheard, looks: () => looks };
+  return {
+    clock,
+    store,
+    publisher,
+    flush,
+    next,
+    claim,
+    told,
+    occupying,
+    unheard,
+    looks: () => looks,
+  };
 }
 
 describe("StatePublisher", () => {
@@ -88,6 +114,37 @@ describe("StatePublisher", () => {
     assert.deepEqual(await told(), RUNNING);
     await next(restarted);
     assert.deepEqual(await told(), restarted);
+  });
+
+  test("takes a claim back that nobody heard the answer of, once it is not wanted any more", async () => {
+    const { publisher, claim, flush, occupying, unheard } = await openPublisher(RUNNING);
+    await unheard(claim);
+    assert.deepEqual(await occupying(), [OTHER, UNIT]);
+    publisher.mark(OTHER);
+    await flush();
+    assert.deepEqual(await occupying(), [UNIT]);
+  });
+
+  test("has one transaction under way at a time, so that none undoes a later one", async () => {
+    const { store, publisher, claim, flush, occupying, unheard } = await openPublisher(RUNNING);
+    await unheard(claim);
+    const held = Promise.withResolvers<void>();
+    const transact = store.transact.bind(store);
+    let underWay = 0;
+    store.transact = async (...call) => {
+      underWay += 1;
+      await held.promise;
+      assert.equal(underWay, 1);
+      underWay -= 1;
+      return await transact(...call);
+    };
+    publisher.mark(OTHER);
+    const written = flush();
+    const claimed = claim();
+    held.resolve();
+    await Promise.all([written, claimed]);
+    assert.deepEqual(await occupying(), [OTHER, UNIT]);
+    assert.ok(publisher.isPublished(OTHER));
   });
 
   test("tells a start that is over soon with one write, and one that is not after half a second", async () => {

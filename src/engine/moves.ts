@@ -96,7 +96,10 @@ function holderOf(pass: PlanPass, unit: UnitEntry): string | undefined {
 
 /** Sends the next group on its way, if none is; stops global units when nothing is left to go. */
 function drain(pass: PlanPass, machine: MachineEntry): void {
-  if (pass.cluster.moves.movingFrom(machine.id).size > 0) return;
+  if (pass.cluster.moves.movingFrom(machine.id).size > 0) {
+    reviewStuck(pass, machine);
+    return;
+  }
   const seen = new Set<string>();
   let isEmpty = true;
   for (const unit of machine.placed.toSorted(compareAge)) {
@@ -104,10 +107,36 @@ function drain(pass: PlanPass, machine: MachineEntry): void {
     const group = isGroupable(unit) ? groupOf(pass.cluster, unit) : [unit];
     for (const { name } of group) seen.add(name);
     const outcome = leave(pass, group, machine);
-    if (outcome === "moves") return;
+    if (outcome === "moves") {
+      reviewStuck(pass, machine);
+      return;
+    }
     isEmpty &&= outcome === "stays";
   }
   if (isEmpty) stopGlobals(pass, machine);
+}
+
+/** A group is under way. Of those that nobody took before, who has found a machine since only waits for its turn. */
+function reviewStuck(pass: PlanPass, machine: MachineEntry): void {
+  for (const name of [...pass.moves.units].sort()) {
+    const unit = pass.cluster.unit(name);
+    if (unit === undefined || !isStuckOn(unit, machine)) continue;
+    const group = groupOf(pass.cluster, unit);
+    const here = group.filter((one) => isPlacedOn(one, machine));
+    if (!here.every((one) => isMovable(pass, one, machine))) continue;
+    if (nextHome(pass.cluster, here, machine) === undefined) {
+      send(pass, { group, machine, why: { type: "draining" } });
+    } else {
+      for (const one of here) pass.decideBlocked(one, []);
+    }
+  }
+}
+
+function isStuckOn(unit: UnitEntry, machine: MachineEntry): boolean {
+  return (
+    isPlacedOn(unit, machine) &&
+    standingDrainReasons(unit, machine).some(({ reason }) => reason.type === "drain-stuck")
+  );
 }
 
 /** `waits`: it has to leave, but cannot now. */

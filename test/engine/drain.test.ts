@@ -156,6 +156,28 @@ describe("plan() of a machine that is drained", () => {
     assert.deepEqual(f.reasons("a.service"), []);
   });
 
+  test("takes back that nobody takes a unit when it only waits behind another", () => {
+    const f = cluster((one) => {
+      one.unit("a.service");
+      one.unit("b.service");
+      one.unit("c.service", ["MachineID=m1"]);
+    });
+    for (const id of ["m2", "m3"]) f.operator(id, { cordoned: true });
+    drain(f, "m1");
+    f.settle();
+    const reasons = () => ["a", "b", "c"].map((name) => f.reasons(`${name}.service`)[0]);
+    assert.deepEqual(reasons(), ["drain-stuck", "drain-stuck", "drain-pinned"]);
+    uncordon(f, "m2");
+    f.settle();
+    assert.deepEqual(reasons(), ["stopping", undefined, "drain-pinned"]);
+    f.stopped("m1", "a.service");
+    f.settle();
+    f.operator("m2", { cordoned: true });
+    f.started("m2", "a.service");
+    f.settle();
+    assert.deepEqual(reasons(), [undefined, "drain-stuck", "drain-pinned"], "its turn");
+  });
+
   test("drives nobody away from the machine it goes to", () => {
     const f = cluster((one) => one.unit("new.service", ["Replaces=old.service"]));
     f.unit("old.service", ["MachineID=m2"]);

@@ -1,5 +1,10 @@
 import type { Keys, ParsedKey } from "../../src/registry/keys.ts";
-import type { AssignmentRecord, PlacementRecord, StateRecord } from "../../src/registry/records.ts";
+import type {
+  AssignmentRecord,
+  HistoryRecord,
+  PlacementRecord,
+  StateRecord,
+} from "../../src/registry/records.ts";
 import type { Comparison, Operation } from "../../src/registry/store.ts";
 import type { Entry, RegistryState, Sender, Sent } from "./registry-log.ts";
 import type { SimMachine } from "./sim-machine.ts";
@@ -163,7 +168,11 @@ export class RegistryInvariants {
     // Whoever is tied to a unit whose move was asked for comes along.
     const isAsked = (name: string) =>
       [...this.#asked].some((asked) => asked === name || areTied(asked, name));
-    if (isAsked(unit)) return;
+    // And whoever has failed goes by itself.
+    const history = after.get(keys.history(unit));
+    const { entries } = JSON.parse(history?.value ?? '{"entries":[]}') as HistoryRecord;
+    const hasFailed = entries.at(-2)?.why === "failed";
+    if (isAsked(unit) || hasFailed) return;
     const others = WORKLOAD.filter(({ name }) => {
       const item = name === unit || isAsked(name) ? undefined : after.get(keys.placement(name));
       return (

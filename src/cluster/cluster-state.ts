@@ -293,7 +293,9 @@ export class ClusterState {
   ): void {
     dirty?.machines.add(machine.id);
     this.#occupancy.machineChanged(machine, before);
-    this.#moves.setDraining(machine);
+    // Whether those that have left it are waited for may be another matter now.
+    if (this.#moves.setDraining(machine))
+      for (const unit of this.#moves.movingFrom(machine.id)) dirty?.units.add(unit);
     this.#tidyMachine(machine);
   }
 

@@ -18,9 +18,13 @@ export class MoveIndex {
     return this.#movingFrom.get(machineId) ?? NOBODY;
   }
 
-  setDraining({ id, operator }: MachineEntry): void {
-    if (operator?.record.draining === true) this.#draining.add(id);
+  /** True if that is news. */
+  setDraining({ id, operator }: MachineEntry): boolean {
+    const isDrained = operator?.record.draining === true;
+    if (isDrained === this.#draining.has(id)) return false;
+    if (isDrained) this.#draining.add(id);
     else this.#draining.delete(id);
+    return true;
   }
 
   /** The unit's placement has changed. Gives back the machine that it is no longer on its way from. */

@@ -97,6 +97,7 @@ describe("plan() of a machine that is drained", () => {
     f.stopped("m1", "a.service");
     f.settle();
     f.started("m2", "a.service", "failed");
+    assert.deepEqual(f.settle(), []);
     uncordon(f, "m1");
     assert.deepEqual(summary(f.settle()), ["arrive a.service on m2"]);
     drain(f, "m1");

@@ -82,6 +82,7 @@ export class Agent {
   #isLost = false;
   #wasAttached = false;
   #beganMs = 0;
+  #detachedMs = 0;
   #registryLostMs: number | undefined;
   /** The registry does not know yet what is held here, so nothing may be stopped for it. */
   #rejoining = false;
@@ -265,11 +266,16 @@ export class Agent {
     }
   }
 
-  /** An operator says that the registry that answers now is this machine's; see docs/operating.md. Gives back the units kept. */
+  /**
+   * An operator says that the registry that answers now is this machine's; see docs/operating.md. Not before the machine has been detached for the time of a
+   * lease. Gives back the units kept.
+   */
   async rejoin(mode: "keep" | "discard", signal: AbortSignal): Promise<readonly string[]> {
-    if (this.#status.type !== "detached") {
-      throw new FleetError("conflict", "this machine is not detached: there is nothing to rejoin");
-    }
+    this.#demandDetached();
+    // Machines may still run, inside their fences, what this registry says is another's.
+    const waitMs = this.#detachedMs + this.#options.ttlMs - this.#options.clock.monotonicMs();
+    if (waitMs > 0) await sleep(this.#options.clock, waitMs, signal);
+    this.#demandDetached();
     const call = { signal };
     this.#rejoining = true;
     try {
@@ -295,6 +301,11 @@ export class Agent {
       // What was assigned meanwhile waits too, on a machine that holds nothing as well.
       this.#session?.tasks.wake();
     }
+  }
+
+  #demandDetached(): void {
+    if (this.#status.type === "detached") return;
+    throw new FleetError("conflict", "this machine is not detached: there is nothing to rejoin");
   }
 
   /** Follows the registry for as long as it answers and is the right one, again and again. */
@@ -445,6 +456,8 @@ export class Agent {
 
   #setStatus(status: AgentStatus): void {
     if (JSON.stringify(status) === JSON.stringify(this.#status)) return;
+    if (status.type === "detached" && this.#status.type !== "detached")
+      this.#detachedMs = this.#options.clock.monotonicMs();
     this.#status = status;
     this.#options.logger.info("status", status);
     this.#options.onStatus(status);

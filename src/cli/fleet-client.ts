@@ -45,6 +45,8 @@ const WHOLE_READ_MS = 65_000;
 
 /** The engine has 10 s to take a move up. */
 const MOVE_MS = 15_000;
+/** A machine rejoins when it has been detached for its agent_ttl. */
+const REJOIN_MS = 600_000;
 const WITH_MACHINES = "machines=1";
 /** The daemon answers after 20 s when nothing has changed. */
 const SOURCE_WAIT_MS = 30_000;
@@ -197,7 +199,8 @@ export class FleetClient {
   }
 
   rejoin(mode: RejoinRequest["mode"]): Promise<RejoinBody> {
-    return this.#http.json({ method: "POST", path: "/fleet/v2/rejoin", body: { mode } });
+    const call = { method: "POST", path: "/fleet/v2/rejoin", deadlineMs: REJOIN_MS } as const;
+    return this.#http.json({ ...call, body: { mode } });
   }
 
   /** Endpoints of one service, or of all, in order. */

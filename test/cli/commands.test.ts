@@ -525,12 +525,15 @@ test("a machine that is away is forgotten by the beginning of its id, a present 
   assert.equal((await run("forget", M1))[0], 1);
 });
 
-test("rejoin says what became of the units", async () => {
+test("rejoin says what became of the units, and why it takes its time", async () => {
   assert.deepEqual(await run("rejoin", "--keep"), [
     0,
     "Rejoined the cluster, kept units [keep.service].\n",
     "",
   ]);
+  const [code, out, err] = await run("rejoin", "--discard");
+  assert.deepEqual([code, out], [0, "Rejoined the cluster, discarded units [discard.service].\n"]);
+  assert.match(err, /^waiting until .* agent_ttl/);
 });
 
 test("without an engine every command says so", async () => {

@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import { processUnitLogs } from "../../src/api/process-unit-logs.ts";
 import type { Notice } from "../../src/api/protocol.ts";
 import { type Api, startApi } from "../../src/api/server.ts";
@@ -70,7 +71,11 @@ export class PlayedCluster {
           version: "0.1.0",
           singleMachine: false,
           notices: () => notices,
-          rejoin: async (mode) => [`${mode}.service`],
+          rejoin: async (mode) => {
+            // As long as its reason is told.
+            if (mode === "discard") await pause(1_500);
+            return [`${mode}.service`];
+          },
           act: async () => {},
         },
         logs: processUnitLogs({

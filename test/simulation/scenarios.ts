@@ -248,6 +248,14 @@ export const SCENARIOS: readonly Scenario[] = [
     ],
     tailMs: 8_000,
   }),
+  scenario("a fenced unit has moved since the state that the registry is restored from", {
+    units: ["once", "db", "web1", "app", "vault", "left"].map(unit),
+    steps: [
+      [4_000, { type: "stop", machine: 1, downMs: 4_000 }],
+      [1_500, { type: "restore", ageMs: 0 }],
+      [0, { type: "kill", machine: 0, downMs: 100 }],
+    ],
+  }),
   scenario("the fence falls while it is renewed", {
     units: [unit("vault")],
     steps: FENCE_FALLS_WHILE_RENEWED,

@@ -4,6 +4,9 @@ import { FleetError } from "../../runtime/errors.ts";
 import { type CommandRun, type Context, fetchLegend } from "../context.ts";
 import { EXIT_DONE, EXIT_FAILED, EXIT_USAGE } from "../exit-code.ts";
 
+/** After so long a wait is explained. */
+const SILENT_MS = 1_000;
+
 /** Ends the detached state of the machine whose daemon answers. */
 export const rejoin: CommandRun = async (context, _args, options) => {
   if ((options.keep === true) === (options.discard === true)) {
@@ -13,7 +16,12 @@ export const rejoin: CommandRun = async (context, _args, options) => {
     );
   }
   const mode = options.keep === true ? "keep" : "discard";
-  const { units } = await context.client.rejoin(mode);
+  const cancel = context.clock.setTimer(SILENT_MS, () =>
+    context.err(
+      "waiting until the machine has been detached for its agent_ttl: before that, others may still run fenced units that it would start",
+    ),
+  );
+  const { units } = await context.client.rejoin(mode).finally(cancel);
   const done = mode === "keep" ? "kept" : "discarded";
   const message = `Rejoined the cluster, ${done} units [${units.join(" ")}].`;
   context.tell({ outcome: "done", units, message });

@@ -80,7 +80,8 @@ export class Agent {
   #mode: "normal" | "hand-over" | "system-stopping" = "normal";
   #session: RegistrySession | undefined;
   #isLost = false;
-  #wasAttached = false;
+  /** A registry has answered, this machine's own or another. */
+  #wasAnswered = false;
   #beganMs = 0;
   #detachedMs = 0;
   #registryLostMs: number | undefined;
@@ -317,6 +318,7 @@ export class Agent {
       try {
         const trust = await this.#trust.check({ signal });
         if (trust.type === "detached") {
+          this.#wasAnswered = true;
           this.#setStatus(trust);
           pauseMs = DETACHED_RECHECK_MS;
         } else {
@@ -347,7 +349,7 @@ export class Agent {
   /** Only right after a boot: later, what should run runs. */
   async #startWithoutRegistry(): Promise<void> {
     const { clock, logger, startsWithoutRegistry } = this.#options;
-    if (!startsWithoutRegistry || this.#wasAttached || !this.#trust.isMember) return;
+    if (!startsWithoutRegistry || this.#wasAnswered || !this.#trust.isMember) return;
     if (clock.monotonicMs() - this.#beganMs < REGISTRY_PATIENCE_MS) return;
     await this.#lastKnown.start().catch((error: unknown) => {
       if (!isFleetError(error)) throw error;
@@ -389,7 +391,7 @@ export class Agent {
           if (this.#isLost) this.#registryLostMs = clock.monotonicMs();
           this.#isLost = false;
           this.#session = session;
-          this.#wasAttached = true;
+          this.#wasAnswered = true;
           this.#setStatus({ type: "attached", ...this.#trust.membership() });
           this.#options.onPresence?.(session.presence);
         },

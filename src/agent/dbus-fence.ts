@@ -46,6 +46,8 @@ exit 1
 `;
 /** A file: in a transient unit's own command a "$" does not survive that systemd reads its units anew. */
 const FALL_SCRIPT = `# Notes which of the units are about to be stopped, in room that the file has already: the disk may be full.
+# Of an earlier fall that nobody has heard of yet the note stays: nothing has been started since.
+grep -q "^ActiveState=[^if]" "\${0%/*}/${FALLEN_FILE}" && exit 0
 exec systemctl show --property=Id --property=ActiveState -- "$@" 1<>"\${0%/*}/${FALLEN_FILE}"
 `;
 

@@ -138,7 +138,7 @@ export class MemoryMachine {
     const running = units
       .flatMap((unit) => this.#loaded.get(unit) ?? [])
       .filter(({ isIdle }) => !isIdle);
-    this.#fallen = running.map(({ unit }) => unit);
+    if (this.#fallen.length === 0) this.#fallen = running.map(({ unit }) => unit);
     const stops = running.map((unit) => unit.stop().done);
     const cancelKill = this.#timer(killAtMs, () => {
       for (const unit of running) unit.kill();

@@ -56,7 +56,7 @@ export interface Systemd {
    */
   fence(fence: Fence, signal?: AbortSignal): Promise<void>;
 
-  /** The units that ran when the fence last fell, until `forgetFallen`. */
+  /** The units that ran when the fence fell, until `forgetFallen`. */
   fallen(): Promise<readonly string[]>;
 
   /** Of a fall that stopped these; of another one since nothing is forgotten. */

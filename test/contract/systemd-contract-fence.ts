@@ -133,6 +133,17 @@ export function checkFence(check: Check): void {
     assert.equal(await settled(fixture, systemd.start(UNIT)), "done");
   });
 
+  check("a fence that falls again before anybody has heard of it is heard of", async (fixture) => {
+    const { systemd } = fixture;
+    await install(systemd, fenced());
+    await fenceIn(fixture, 1_000);
+    await settled(fixture, systemd.start(UNIT));
+    await untilActive(fixture, "inactive");
+    await fenceIn(fixture, 500);
+    await fixture.elapse(2_000);
+    assert.deepEqual(await systemd.fallen(), [UNIT]);
+  });
+
   check("without units there is no fence: what runs goes on", async (fixture) => {
     const { systemd } = fixture;
     await install(systemd, fenced());

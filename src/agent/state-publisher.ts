@@ -43,11 +43,8 @@ export interface Claim {
   readonly state: StateRecord;
 }
 
-interface StateWrite {
-  readonly comparisons: readonly Comparison[];
-  /** By unit; undefined: it is to have no state. Asked for when its turn has come. */
-  readonly texts: () => readonly (readonly [unit: string, text: string | undefined])[];
-}
+/** What the registry is to have of a unit; undefined: it is to have no state. */
+type StateText = readonly [unit: string, text: string | undefined];
 
 interface Dirt {
   readonly sinceMs: number;
@@ -68,10 +65,10 @@ export class StatePublisher {
   readonly #options: StatePublisherOptions;
   /** Text last written, by unit. */
   readonly #published = new Map<string, string>();
-  /** Transactions, one after the other: the registry has in the end what was written last. */
-  #writing: Promise<unknown> = Promise.resolve();
-  /** Units that are being claimed: what is said of them is the claim's to write. */
+  /** Units that are being claimed: nothing else is written of them meanwhile, or the later of the two might arrive first. */
   readonly #claiming = new Set<string>();
+  /** What flush() writes just now. */
+  #writing: { readonly units: ReadonlySet<string>; readonly over: Promise<unknown> } | undefined;
   /** Units whose last write had no answer: the registry has what it had before, or what was written. */
   readonly #unsure = new Set<string>();
   readonly #dirty = new Map<string, Dirt>();
@@ -128,6 +125,9 @@ export class StatePublisher {
     signal: AbortSignal,
   ): Promise<void> {
     for (const { unit } of units) this.#claiming.add(unit);
+    if (units.some(({ unit }) => this.#writing?.units.has(unit) === true)) {
+      await this.#writing?.over;
+    }
     const claimed = async (batch: readonly Claim[]) => {
       const isClaimed = await this.#claimBatch(batch, signal);
       if (isClaimed) for (const one of batch) onClaimed(one);
@@ -154,10 +154,8 @@ export class StatePublisher {
         revision: assignmentRevision,
       }),
     );
-    return this.#transact(
-      { comparisons, texts: () => batch.map(({ unit, state }) => [unit, encodeRecord(state)]) },
-      signal,
-    );
+    const texts = batch.map(({ unit, state }): StateText => [unit, encodeRecord(state)]);
+    return this.#transact(texts, comparisons, signal);
   }
 
   /** Writes what has changed and is due. Gives back in how many milliseconds the next write is due. */
@@ -192,31 +190,33 @@ export class StatePublisher {
   }
 
   async #write(units: readonly string[], signal: AbortSignal): Promise<void> {
-    const texts = () =>
-      units
-        .filter((unit) => !this.#claiming.has(unit))
-        .map((unit) => [unit, this.#textOf(unit)] as const);
-    if (!(await this.#transact({ comparisons: [], texts }, signal))) {
+    const texts = units
+      .filter((unit) => !this.#claiming.has(unit))
+      .map((unit): StateText => [unit, this.#textOf(unit)]);
+    if (texts.length === 0) return;
+    const written = this.#transact(texts, [], signal);
+    const over = written.catch(() => undefined);
+    this.#writing = { units: new Set(texts.map(([unit]) => unit)), over };
+    await over;
+    this.#writing = undefined;
+    if (!(await written)) {
       throw new FleetError(
         "conflict",
         "the machine's record has changed: another daemon has taken over, or it was deleted",
       );
     }
-    for (const unit of units) {
+    for (const [unit] of texts) {
       if (!this.#published.has(unit)) this.#budgets.delete(unit);
       if (this.#textOf(unit) === this.#knownText(unit)) this.#dirty.delete(unit);
     }
   }
 
   /** False: nothing was written, as something compared is not so. */
-  #transact(write: StateWrite, signal: AbortSignal): Promise<boolean> {
-    const work = () => this.#transactNow(write, signal);
-    const mine = this.#writing.then(work, work);
-    this.#writing = mine;
-    return mine;
-  }
-
-  async #transactNow({ comparisons, texts }: StateWrite, signal: AbortSignal): Promise<boolean> {
+  async #transact(
+    texts: readonly StateText[],
+    comparisons: readonly Comparison[],
+    signal: AbortSignal,
+  ): Promise<boolean> {
     const { store, keys, machineId } = this.#options;
     const presence = this.#presence;
     if (presence === undefined)
@@ -226,9 +226,7 @@ export class StatePublisher {
       key: keys.machine(machineId),
       revision: presence.revision,
     };
-    const written = texts();
-    if (written.length === 0) return true;
-    const operations = written.map(
+    const operations = texts.map(
       ([unit, text]): Operation =>
         text === undefined
           ? { type: "delete", key: keys.state(machineId, unit) }
@@ -237,11 +235,11 @@ export class StatePublisher {
     const { applied } = await store
       .transact({ comparisons: [own, ...comparisons], operations }, { signal })
       .catch((error: unknown) => {
-        for (const [unit] of written) this.#unsure.add(unit);
+        for (const [unit] of texts) this.#unsure.add(unit);
         throw error;
       });
     if (!applied) return false;
-    for (const [unit, text] of written) {
+    for (const [unit, text] of texts) {
       this.#unsure.delete(unit);
       if (text === undefined) this.#published.delete(unit);
       else this.#published.set(unit, text);

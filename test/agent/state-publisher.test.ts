@@ -125,7 +125,7 @@ describe("StatePublisher", () => {
     assert.deepEqual(await occupying(), [UNIT]);
   });
 
-  test("has one transaction under way at a time, so that none undoes a later one", async () => {
+  test("claims a unit when what is just written of it is, so that this does not undo it", async () => {
     const { store, publisher, claim, flush, occupying, unheard } = await openPublisher(RUNNING);
     await unheard(claim);
     const held = Promise.withResolvers<void>();

@@ -230,9 +230,19 @@ export async function property(
   return stdout.trim();
 }
 
+/** Process id of a machine's daemon, once there is one that is not `other`: between two, systemd says 0, and a signal to that is to everybody. */
+export async function daemonPid(lab: Lab, machine: number, other = "0"): Promise<string> {
+  return lab.waitFor({
+    what: `a daemon runs on m${machine}${other === "0" ? "" : `, other than ${other}`}`,
+    deadlineMs: 30_000,
+    look: () => property(lab, { machine, unit: "fleetd-ts.service", name: "MainPID" }),
+    until: (pid) => pid !== "0" && pid !== "" && pid !== other,
+  });
+}
+
 /** kill -SIGNAL to the daemon's main process alone; systemd does not hear of it. */
 export async function signalDaemon(lab: Lab, machine: number, signal: string): Promise<void> {
-  const pid = await property(lab, { machine, unit: "fleetd-ts.service", name: "MainPID" });
+  const pid = await daemonPid(lab, machine);
   const { code, stderr } = await lab.exec(machine, "kill", `-${signal}`, pid);
   if (code !== 0) throw new Error(`kill -${signal} ${pid} on m${machine}: ${stderr}`);
 }

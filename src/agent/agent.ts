@@ -318,7 +318,6 @@ export class Agent {
       try {
         const trust = await this.#trust.check({ signal });
         if (trust.type === "detached") {
-          this.#wasAnswered = true;
           this.#setStatus(trust);
           pauseMs = DETACHED_RECHECK_MS;
         } else {
@@ -391,7 +390,6 @@ export class Agent {
           if (this.#isLost) this.#registryLostMs = clock.monotonicMs();
           this.#isLost = false;
           this.#session = session;
-          this.#wasAnswered = true;
           this.#setStatus({ type: "attached", ...this.#trust.membership() });
           this.#options.onPresence?.(session.presence);
         },
@@ -458,6 +456,7 @@ export class Agent {
 
   #setStatus(status: AgentStatus): void {
     if (JSON.stringify(status) === JSON.stringify(this.#status)) return;
+    this.#wasAnswered ||= status.type !== "away";
     if (status.type === "detached" && this.#status.type !== "detached")
       this.#detachedMs = this.#options.clock.monotonicMs();
     this.#status = status;

@@ -269,9 +269,9 @@ export class StatePublisher {
 
   /** How long what is true can wait to be told. What nobody was told of yet is told at once: the unit occupies the machine (I8). */
   #holdsForMs(unit: string, nowMs: number): number {
-    const published = this.#knownText(unit);
+    const published = this.#knownText(unit) ?? "";
     const state = this.#options.stateOf(unit);
-    if (published === undefined || published === "" || state === undefined) return 0;
+    if (published === "" || state === undefined) return 0;
     return Math.max(
       0,
       (this.#dirty.get(unit)?.sinceMs ?? nowMs) + this.#holdMs(unit, state, published) - nowMs,

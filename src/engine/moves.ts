@@ -120,7 +120,7 @@ function drain(pass: PlanPass, machine: MachineEntry): void {
 function reviewStuck(pass: PlanPass, machine: MachineEntry): void {
   for (const name of [...pass.moves.units].sort()) {
     const unit = pass.cluster.unit(name);
-    if (unit === undefined || !isStuckOn(unit, machine)) continue;
+    if (unit === undefined || !isStuckOn(unit, machine) || !isGroupable(unit)) continue;
     const group = groupOf(pass.cluster, unit);
     const here = group.filter((one) => isPlacedOn(one, machine));
     if (!here.every((one) => isMovable(pass, one, machine))) continue;
